@@ -1,0 +1,78 @@
+"""`model.json`: what a model folder holds and how its scores become answers."""
+
+from typing import Any, Literal
+
+import msgspec
+
+TaskName = Literal["single", "multi", "tagging"]
+
+MANIFEST = "model.json"
+GRAPH = "model.onnx"
+
+
+class TokenSettings(msgspec.Struct, frozen=True, tag="tokens", tag_field="kind"):
+    """A sub-word encoder: a Hugging Face `tokenizer.json` beside the manifest.
+
+    It gives the graph input `name`, int32 [texts, longest text of the batch].
+    """
+
+    name: str
+    file: str
+    max_length: int
+    pad_id: int = 0
+    prefix: str = ""
+
+
+class GramSettings(msgspec.Struct, frozen=True, tag="grams", tag_field="kind"):
+    """A bag of word and character n-grams: a vocabulary file beside the manifest.
+
+    It gives the graph inputs `name`, int32 [texts, most n-grams of the batch], 0 standing for
+    padding, and `name`_weights, float32 of the same shape, 0 at padding.
+    """
+
+    name: str
+    file: str
+    words: tuple[int, int] | None = (1, 2)
+    characters: tuple[int, int] | None = None
+    weighting: Literal["tfidf", "mean"] = "tfidf"
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """When a text counts as unlike the training data; see `scope.py` for the score's meaning."""
+
+    method: str
+    threshold: float
+    false_alarm_rate: float
+    parameters: dict[str, Any] = {}
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything beside the graph and the encoders' files that an answer depends on.
+
+    `labels` stand in the order of the graph's logits. `temperature` divides the logits before
+    softmax (single, tagging) or sigmoid (multi). `thresholds`, one a label, decide which labels a
+    multi-label answer holds. `lineage` ties data, code, model and bento together by content hash.
+    """
+
+    format: int = 1
+    name: str = "text_classifier"
+    version: str = ""
+    task: TaskName = "single"
+    architecture: str = ""
+    labels: list[str]
+    encoders: list[TokenSettings | GramSettings]
+    temperature: float = 1.0
+    thresholds: list[float] | None = None
+    scope: Scope | None = None
+    metrics: dict[str, Any] = {}
+    lineage: dict[str, str] = {}
+
+
+def dump(manifest: Manifest) -> bytes:
+    """The manifest as the indented JSON text of `model.json`."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def parse(text: bytes) -> Manifest:
+    """The manifest in the JSON `text`; raises `msgspec.ValidationError` naming a wrong field."""
+    return msgspec.json.decode(text, type=Manifest)

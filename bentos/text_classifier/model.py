@@ -1,0 +1,95 @@
+"""A model folder opened for use: encode, run, decode. Training, parity, smoke test and service call these."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnxruntime
+
+from bentos.text_classifier.decoding import DECODERS, Options, Prediction
+from bentos.text_classifier.encoding import LOADERS, Inputs, ReadFile
+from bentos.text_classifier.manifest import GRAPH, MANIFEST, parse
+
+CPU = ("CPUExecutionProvider",)
+
+
+class ModelError(Exception):
+    """A model folder that cannot be opened; the message names the file and the reason."""
+
+
+class TextModel:
+    """An ONNX session with the encoders before it and the decoder after it.
+
+    Args:
+        read: gives the bytes of a file of the model folder by its name.
+        graph: the ONNX model, as a path (needed for external data) or as bytes.
+        threads: intra-operator threads of the session.
+        providers: ONNX Runtime execution providers, best first.
+
+    Raises:
+        ModelError: a file is missing or damaged, or the runtime cannot load the graph.
+    """
+
+    def __init__(
+        self, read: ReadFile, graph: Path | bytes, *, threads: int = 1, providers: Sequence[str] = CPU
+    ) -> None:
+        try:
+            self.manifest = parse(read(MANIFEST))
+            self.encoders = [LOADERS[type(settings)](settings, read) for settings in self.manifest.encoders]
+        except (OSError, msgspec.MsgspecError, ValueError, KeyError) as error:
+            raise ModelError(f"the model folder cannot be read: {error}") from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # A spinning thread steals the core on which the server reads requests.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Arena growth follows every new shape and never shrinks (onnxruntime#11627).
+        options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
+        options.log_severity_level = 3
+        try:
+            self.session = onnxruntime.InferenceSession(
+                graph if isinstance(graph, bytes) else str(graph), options, providers=list(providers)
+            )
+        except Exception as error:  # ONNX Runtime raises several unrelated classes of its own
+            raise ModelError(f"{GRAPH} cannot be loaded: {error}") from error
+        self._input_names = [entry.name for entry in self.session.get_inputs()]
+        self._decode = DECODERS[self.manifest.task]
+
+    @classmethod
+    def load(cls, folder: Path, *, threads: int = 1, providers: Sequence[str] = CPU) -> "TextModel":
+        """Opens the model folder at `folder`: `model.json`, `model.onnx` and the encoders' files."""
+        return cls(lambda name: (folder / name).read_bytes(), folder / GRAPH, threads=threads, providers=providers)
+
+    def encode(self, texts: Sequence[str]) -> Inputs:
+        """Named graph inputs for `texts`, each padded to the longest of them."""
+        inputs: Inputs = {}
+        for encoder in self.encoders:
+            inputs |= encoder.encode(texts)
+        return inputs
+
+    def run(self, inputs: Inputs) -> np.ndarray:
+        """Logits, float32 [texts, labels]; for tagging [texts, positions, tags]."""
+        return self.session.run(["logits"], {name: inputs[name] for name in self._input_names})[0]
+
+    def logits(self, texts: Sequence[str], batch: int = 32) -> np.ndarray:
+        """Logits of any number of texts (single and multi), batched by length so that little padding is computed."""
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        result = np.zeros((len(texts), len(self.manifest.labels)), np.float32)
+        for start in range(0, len(order), batch):
+            chosen = order[start : start + batch]
+            result[chosen] = self.run(self.encode([texts[index] for index in chosen]))
+        return result
+
+    def scores(self, logits: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities in the logits' shape: softmax over labels, or sigmoid for multi-label."""
+        return self._decode.scores(logits, self.manifest)
+
+    def decode(self, logits: np.ndarray, options: Options, texts: Sequence[str]) -> list[Prediction]:
+        """One prediction a text, in order."""
+        return self._decode.decode(self, logits, options, texts)
+
+    def predict(self, texts: Sequence[str], options: Options = Options()) -> list[Prediction]:  # noqa: B008 (frozen)
+        """Encode, run and decode `texts` as one batch."""
+        return self.decode(self.run(self.encode(texts)), options, texts) if texts else []

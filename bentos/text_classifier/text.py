@@ -1,0 +1,36 @@
+"""Cleaning that training and serving share."""
+
+import re
+import unicodedata
+
+# Scripts written without spaces between words: Han, kana, Thai, Lao, Khmer, Myanmar. Each character is a
+# word of its own, so that word n-grams are character n-grams there.
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fffd"
+)
+_WORDS = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+|[^\w\s]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+# Controls and zero-width marks carry no meaning for a label, but ZWJ and ZWNJ do in Indic and Persian words.
+_INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2060\ufeff\u00ad]")
+_SPACE = re.compile(r"\s+")
+
+
+def clean(text: str) -> str:
+    """`text` as every encoder sees it: valid Unicode, composed, one space between words.
+
+    Lone surrogates become U+FFFD, invisible marks go. Case and width stay.
+    """
+    text = _SURROGATES.sub("\ufffd", text)
+    text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+    return _SPACE.sub(" ", text).strip()
+
+
+def fold(text: str) -> str:
+    """`clean` text without differences of case and width (NFKC, case folding): equal texts fold equally."""
+    return clean(unicodedata.normalize("NFKC", clean(text)).casefold())
+
+
+def words(folded: str) -> list[str]:
+    """Words of a `fold`ed text: runs of letters and digits, single marks, single unspaced characters."""
+    return _WORDS.findall(folded)

@@ -1,0 +1,50 @@
+"""Typed parameters of the flows: Prefect's form, the command line and a deployment's YAML in one."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from tasks.settings import (
+    Budget,
+    DataSettings,
+    Effort,
+    GateSettings,
+    OptimiseSettings,
+    ServeSettings,
+    Settings,
+    SourceSettings,
+    TrainSettings,
+)
+
+
+class RetrainConfig(Budget, SourceSettings):
+    """From a table of labelled text to a live, smoke-tested model service."""
+
+    validation_source: str | None = None
+    """Rows to choose by, instead of a part of the source; never trained on unless `data.refit`."""
+    test_source: str | None = None
+    """Rows to judge by, instead of a part of the source; never trained on."""
+    effort: Effort | None = None
+    """`quick`, `standard` or `thorough`; standard when not given, quick for the embedded source."""
+    seed: int = 13
+    """Of the split, the initial weights and the bootstrap."""
+    deploy: bool = True
+    """Stop after packaging with --no-deploy."""
+    wait: bool = True
+    """Queue behind a running retrain; with --no-wait end with status 2 instead."""
+    report: Path | None = None
+    """Also write the report as JSON here."""
+    promote_anyway: str | None = Field(default=None, min_length=1)
+    """The reason for serving a model that the gate refuses; it is recorded."""
+    export: tuple[str, ...] = ()
+    """Pairs KIND=DIR with KIND tfserving, triton or onnx: also write the model in that form."""
+    data: DataSettings = DataSettings()
+    """When data is good enough, and how it is divided."""
+    train: TrainSettings = TrainSettings()
+    """How models are trained and chosen."""
+    gate: GateSettings = GateSettings()
+    """What a model must show before it is served."""
+    optimise: OptimiseSettings = OptimiseSettings()
+    """Variants of the converted model."""
+    serve: ServeSettings = ServeSettings()
+    """Where and with what the model is served."""

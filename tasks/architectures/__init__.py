@@ -1,0 +1,69 @@
+"""The model structures: one file each, found by importing this package's modules."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from tasks.manifests import Candidate, Dataset
+from tasks.settings import Effort, TrainSettings
+
+Progress = Callable[[float, str], None]
+"""Called with the share done (0 to 1) and a short text such as 'epoch 3, accuracy 0.91'."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One candidate to train.
+
+    `folder` is the candidate's own; an interrupted training leaves its checkpoint there and goes on
+    from it. `hyper` overrides the architecture's derived hyper-parameters.
+    """
+
+    dataset: Dataset
+    folder: Path
+    train: TrainSettings
+    effort: Effort
+    seed: int
+    hyper: dict[str, Any] = field(default_factory=dict)
+    teacher: Path | None = None
+    progress: Progress = lambda share, text: None
+
+
+class Architecture(Protocol):
+    """A model structure.
+
+    `fit` writes into the job's folder `model.keras` (inputs named as the encoders name them, one output
+    `logits`), `model.json` with temperature 1, the encoders' files and `validation.npy`.
+    """
+
+    name: str
+    efforts: tuple[Effort, ...]
+
+    def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
+        """Why this structure is not tried on this data; None when it is."""
+        ...
+
+    def hyper(self, dataset: Dataset, effort: Effort) -> dict[str, Any]:
+        """Hyper-parameters derived from the data and the effort."""
+        ...
+
+    def fit(self, job: Job) -> Candidate: ...
+
+
+_REGISTRY: dict[str, Architecture] = {}
+
+
+def register(architecture: Architecture) -> Architecture:
+    """Makes a structure available under its name."""
+    _REGISTRY[architecture.name] = architecture
+    return architecture
+
+
+def architectures() -> dict[str, Architecture]:
+    """Every structure by name; importing the modules here makes each register itself."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return dict(sorted(_REGISTRY.items()))

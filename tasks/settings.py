@@ -1,0 +1,184 @@
+"""Every setting of the stages, each with its default here and nowhere else.
+
+A stage takes the one group it needs. `flows/config.py` composes the groups into a flow's typed
+parameters, from which the Prefect form, the command line and a deployment's YAML are drawn.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Effort = Literal["quick", "standard", "thorough"]
+
+
+class Settings(BaseModel):
+    """A group of settings; unknown names are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class SourceSettings(Settings):
+    """Where the rows come from."""
+
+    source: str = "docstrings"
+    """A file, folder, glob, `-`, fsspec or SQLAlchemy URL, or `docstrings`, the embedded default."""
+    query: str | None = None
+    """The SQL query when the source is a database."""
+    text_column: str | None = None
+    """Found by its usual names when not given."""
+    label_column: str | None = None
+    """Found by its usual names when not given."""
+    extra_columns: tuple[str, ...] = ()
+    """Further columns to keep, for slices of the evaluation."""
+    task: Literal["auto", "single", "multi", "tagging"] = "auto"
+    """The kind of task, found from the label column when `auto`."""
+    label_separator: str | None = None
+    """Separates labels in a multi-label text column; found among `|`, `;` and `,` when not given."""
+    rows: int | None = Field(default=None, gt=0)
+    """At most so many rows, drawn evenly by seed; the embedded source takes 8,000."""
+    memory: str = "2GB"
+    """Working memory of the reader; larger inputs spill to disk."""
+
+
+class DataSettings(Settings):
+    """When data is good enough to train on, and how it is divided."""
+
+    quarantine_share: float = Field(default=0.10, ge=0, le=1)
+    """The run stops when a larger share of the rows is bad."""
+    blank_share: float = Field(default=0.05, ge=0, le=1)
+    """The run stops when a larger share of texts is blank."""
+    min_rows: int = Field(default=20, ge=2)
+    """The run stops with fewer usable rows."""
+    rare_classes: Literal["drop", "refuse"] = "drop"
+    """What happens to a class with fewer than `min_class_rows` rows; the classes are named either way."""
+    min_class_rows: int = Field(default=3, ge=1)
+    """A class needs a row in each part of the split."""
+    conflicts: Literal["majority", "drop", "keep"] = "majority"
+    """What happens to one text under several labels; a tie under `majority` drops the text."""
+    max_text_characters: int = Field(default=100_000, gt=0)
+    """Longer texts are quarantined."""
+    validation_share: float = Field(default=0.10, gt=0, lt=0.5)
+    """Share of the rows used to choose and calibrate."""
+    test_share: float = Field(default=0.15, gt=0, lt=0.5)
+    """Share of the rows kept untouched until the end, when no test source is given."""
+    refit: bool = False
+    """Train the chosen model again on training and validation rows together."""
+    personal_data: Literal["keep", "mask", "hash", "drop"] = "keep"
+    """What happens to e-mail addresses, telephone, card and identity numbers."""
+
+
+class PrivacySettings(Settings):
+    """Differentially private training; off while `epsilon` is not set."""
+
+    epsilon: float | None = Field(default=None, gt=0)
+    """The privacy budget."""
+    delta: float | None = Field(default=None, gt=0, lt=1)
+    """1 / (training rows) to the power 1.1 when not given."""
+    clip: float = Field(default=1.0, gt=0)
+    """Largest Euclidean norm of one example's gradient."""
+
+
+class TrainSettings(Settings):
+    """How models are trained and chosen; what is not set is derived from the effort and the data."""
+
+    candidates: tuple[str, ...] = ()
+    """Names of architectures; by effort, language and size when empty."""
+    pretrained: str = "minilm"
+    """`minilm` (the packaged English encoder), a folder in Hugging Face's format, or hf://name."""
+    epochs: int | None = Field(default=None, gt=0)
+    """Most passes over the data."""
+    batch_size: int | None = Field(default=None, gt=0)
+    """Examples a step."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Peak of the schedule."""
+    max_length: int | None = Field(default=None, gt=0)
+    """Tokens kept of a text; from the data when not set."""
+    metric: Literal["accuracy", "macro_f1", "micro_f1", "span_f1"] | None = None
+    """What candidates are compared by: accuracy, or for multi-label micro_f1 and for tagging span_f1."""
+    target: float | None = Field(default=None, gt=0, le=1)
+    """Stop training once the metric reaches this on the validation part."""
+    class_weights: Literal["auto", "none", "balanced"] = "auto"
+    """`auto` balances when the largest class is ten times the smallest."""
+    loss: Literal["cross_entropy", "focal", "logit_adjusted"] = "cross_entropy"
+    """Loss of the neural models."""
+    folds: int | None = Field(default=None, ge=0)
+    """Cross-validation folds; 0 for a validation part; decided by the number of rows when not set."""
+    trials: int | None = Field(default=None, ge=0)
+    """Optuna trials over all candidates; by effort when not set."""
+    unlabelled: str | None = None
+    """A source of further texts without labels for distillation."""
+    mixed_precision: Literal["auto", "on", "off"] = "auto"
+    """float16 compute with float32 weights; `auto` is on for a GPU."""
+    xla: Literal["auto", "on", "off"] = "auto"
+    """XLA compilation; `auto` is on for a GPU."""
+    strategy: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"
+    """Which tf.distribute strategy; `auto` mirrors over several GPUs."""
+    workers: int = Field(default=1, gt=0)
+    """Candidates trained at the same time."""
+    privacy: PrivacySettings = PrivacySettings()
+    """Differentially private training."""
+
+
+class GateSettings(Settings):
+    """What a model must show before it is served."""
+
+    min_recall: float = Field(default=0.2, ge=0, le=1)
+    """Of every class with at least 20 test rows."""
+    min_accuracy: float | None = Field(default=None, ge=0, le=1)
+    """Lowest test accuracy."""
+    behaviour: Path | None = None
+    """CSV with columns text, label: texts that must keep their label."""
+    significance: float = Field(default=0.05, gt=0, lt=1)
+    """Level of the tests against chance, the majority class and the live champion."""
+
+
+class Budget(Settings):
+    """What the served model may cost."""
+
+    max_latency_ms: float | None = Field(default=None, gt=0)
+    """Milliseconds for one text on one thread, the encoding included."""
+    max_size_mb: float | None = Field(default=None, gt=0)
+    """Megabytes of the model folder."""
+
+
+class OptimiseSettings(Settings):
+    """Which variants are made of the converted model, and what may be lost."""
+
+    variants: tuple[str, ...] = ("float32", "int8")
+    """float16 is added where a GPU serves."""
+    max_accuracy_loss: float = Field(default=0.003, ge=0)
+    """A smaller variant that loses more, as a fraction, is not picked."""
+    max_recall_loss: float = Field(default=0.05, ge=0)
+    """The same for the recall of any class with at least 20 rows."""
+
+
+class ServeSettings(Settings):
+    """Where and with what the model is served."""
+
+    host: str = "127.0.0.1"
+    """Other addresses than loopback need authentication."""
+    port: int = Field(default=3000, ge=0, le=65535)
+    """TCP port."""
+    workers: int | None = Field(default=None, gt=0)
+    """Serving processes; with threads at most the CPUs that may be used."""
+    threads: int | None = Field(default=None, gt=0)
+    """ONNX Runtime threads a worker."""
+    cpu: float | None = Field(default=None, gt=0)
+    """CPUs asked of the platform for the bento."""
+    memory: str = "1Gi"
+    """Memory asked of the platform for the bento."""
+    gpu: int = Field(default=0, ge=0)
+    """GPUs asked of the platform; above 0 the CUDA provider serves."""
+    strict_gpu: bool = False
+    """Fail when CUDA was asked for and is not there, instead of a loud warning."""
+    max_queue: int = Field(default=256, gt=0)
+    """Requests that may wait; beyond it the answer is 429."""
+    max_texts: int = Field(default=1024, gt=0)
+    """Texts a request."""
+    max_body_mb: float = Field(default=8, gt=0)
+    """Size of a request."""
+    smoke_latency_ms: float = Field(default=1000, gt=0)
+    """The smoke test's bound for one text."""
+    retain: int = Field(default=5, ge=2)
+    """Versions kept; the live and the last good one are never removed."""
