@@ -11,7 +11,6 @@ from tasks.settings import (
     GateSettings,
     OptimiseSettings,
     ServeSettings,
-    Settings,
     SourceSettings,
     TrainSettings,
 )

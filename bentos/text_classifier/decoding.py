@@ -70,7 +70,7 @@ def sigmoid(logits: np.ndarray, manifest: Manifest) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-np.clip(logits / manifest.temperature, -60.0, 60.0)))
 
 
-def _ranked(row: np.ndarray, labels: Sequence[str], options: Options) -> list[LabelScore]:
+def _ranked(row: np.ndarray, labels: list[str], options: Options) -> list[LabelScore]:
     found = []
     for index in np.argsort(-row, kind="stable").tolist():
         score = float(row[index])

@@ -71,7 +71,7 @@ class TextModel:
 
     def run(self, inputs: Inputs) -> np.ndarray:
         """Logits, float32 [texts, labels]; for tagging [texts, positions, tags]."""
-        return self.session.run(["logits"], {name: inputs[name] for name in self._input_names})[0]
+        return np.asarray(self.session.run(["logits"], {name: inputs[name] for name in self._input_names})[0])
 
     def logits(self, texts: Sequence[str], batch: int = 32) -> np.ndarray:
         """Logits of any number of texts (single and multi), batched by length so that little padding is computed."""
