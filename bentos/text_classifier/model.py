@@ -10,6 +10,7 @@ import onnxruntime
 from bentos.text_classifier.decoding import DECODERS, Options, Prediction
 from bentos.text_classifier.encoding import LOADERS, Inputs, ReadFile
 from bentos.text_classifier.manifest import GRAPH, MANIFEST, parse
+from bentos.text_classifier.scope import ScopeRule
 
 CPU = ("CPUExecutionProvider",)
 
@@ -37,6 +38,7 @@ class TextModel:
         try:
             self.manifest = parse(read(MANIFEST))
             self.encoders = [LOADERS[type(settings)](settings, read) for settings in self.manifest.encoders]
+            self._scope = ScopeRule(self.manifest.scope) if self.manifest.scope else None
         except (OSError, msgspec.MsgspecError, ValueError, KeyError) as error:
             raise ModelError(f"the model folder cannot be read: {error}") from error
         options = onnxruntime.SessionOptions()
@@ -88,7 +90,11 @@ class TextModel:
 
     def decode(self, logits: np.ndarray, options: Options, texts: Sequence[str]) -> list[Prediction]:
         """One prediction a text, in order."""
-        return self._decode.decode(self, logits, options, texts)
+        predictions = self._decode.decode(self, logits, options, texts)
+        if self._scope:
+            for prediction, holds in zip(predictions, self._scope.holds(logits, texts).tolist(), strict=True):
+                prediction.in_scope = holds
+        return predictions
 
     def predict(self, texts: Sequence[str], options: Options = Options()) -> list[Prediction]:  # noqa: B008 (frozen)
         """Encode, run and decode `texts` as one batch."""

@@ -10,6 +10,7 @@ UNSPACED = (
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fffd"
 )
 _WORDS = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+|[^\w\s]")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # Controls and zero-width marks carry no meaning for a label, but ZWJ and ZWNJ do in Indic and Persian words.
 _INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2060\ufeff\u00ad]")
@@ -34,3 +35,8 @@ def fold(text: str) -> str:
 def words(folded: str) -> list[str]:
     """Words of a `fold`ed text: runs of letters and digits, single marks, single unspaced characters."""
     return _WORDS.findall(folded)
+
+
+def is_unspaced(character: str) -> bool:
+    """Whether `character` is of a script written without spaces, and so a word of its own."""
+    return _UNSPACED.match(character) is not None
