@@ -1,0 +1,85 @@
+"""From a flow's typed parameters to its command line; errors become one message and an exit status."""
+
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+
+from flows.console import Console, quiet
+from tasks.errors import InputError, PipelineError
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def parse(config: type[Config], program: str, arguments: list[str]) -> Config:
+    """The typed parameters in `arguments`; lists may be given as `a,b` or repeated.
+
+    Raises:
+        InputError: a value is refused; the message names the option.
+    """
+    shell = type(
+        config.__name__,
+        (config, BaseSettings),
+        {
+            "__doc__": config.__doc__,
+            "__module__": config.__module__,
+            "model_config": SettingsConfigDict(
+                cli_prog_name=program,
+                cli_implicit_flags=True,
+                cli_kebab_case=True,
+                cli_hide_none_type=True,
+                cli_avoid_json=True,
+                # The environment and .env files of a machine must not change what a run does.
+                env_prefix="MODEL_SERVICE_OPTION_",
+            ),
+        },
+    )
+    try:
+        parsed = CliApp.run(shell, cli_args=arguments)
+    except ValidationError as error:
+        raise InputError("\n".join(_option_error(entry) for entry in error.errors())) from error
+    except SettingsError as error:
+        raise InputError(str(error)) from error
+    return config.model_validate(parsed.model_dump())
+
+
+def _option_error(entry: object) -> str:
+    assert isinstance(entry, dict)
+    option = ".".join(str(part).replace("_", "-") for part in entry["loc"])
+    return f"--{option}: {entry['msg']} (given: {entry['input']!r})"
+
+
+def run(config: type[Config], program: str, log: Path, body: Callable[[Config, Console], None]) -> None:
+    """Runs `body` as a command and exits: 0, or the error's status after one message and no traceback."""
+    try:
+        parameters = parse(config, program, sys.argv[1:])
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    with quiet(log) as console:
+        status = _guarded(lambda: body(parameters, console), console, log)
+    sys.exit(status)
+
+
+def _guarded(body: Callable[[], None], console: Console, log: Path) -> int:
+    try:
+        body()
+    except PipelineError as error:
+        console.finish_progress()
+        print(f"error: {error}", file=console.error, flush=True)
+        return error.exit_status
+    except KeyboardInterrupt:
+        console.finish_progress()
+        print("interrupted; the next run goes on from the last finished stage", file=console.error, flush=True)
+        return 130
+    except Exception as error:
+        console.finish_progress()
+        traceback.print_exc()
+        print(f"unexpected error: {type(error).__name__}: {error}\nthe log has the details: {log}", file=console.error, flush=True)
+        return 1
+    return 0

@@ -1,0 +1,65 @@
+"""Environment that Prefect and the libraries must see before they are imported.
+
+Everything is a default: what a person has set stays. Child processes (server, worker, flow runs)
+inherit it, so that all of them speak to the same server and keep their state in the same folder.
+"""
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from tasks.state import ROOT, state_folder
+
+SERVER_RECORD = "server.json"
+
+
+def defaults() -> dict[str, str]:
+    """Variable by name; see the comments for why each is needed."""
+    return {
+        "PYTHONPATH": str(ROOT),
+        "PREFECT_HOME": str(prefect_home()),
+        # A first start on two slow cores takes longer than the default of 20 s (prefect#16397).
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        # Telemetry finds the database locked on a first run and prints a traceback (and calls out).
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "BENTOML_DO_NOT_TRACK": "True",
+        "GX_ANALYTICS_ENABLED": "false",
+        # SQLite waits for a writer instead of failing (prefect#19771).
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+        "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
+        # Logs go to the API and the run's log file; the terminal shows our own lines.
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_CLI_PROMPT": "false",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "KERAS_BACKEND": "tensorflow",
+    }
+
+
+def prefect_home() -> Path:
+    """The folder of Prefect's database, profiles and results."""
+    return state_folder() / "prefect"
+
+
+def prepare(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Sets what is missing; picks the kept local server where it answers, else Prefect's temporary one."""
+    # Prefect makes its home but not the folders above it, and then waits for a server that cannot start.
+    prefect_home().mkdir(parents=True, exist_ok=True)
+    for name, value in defaults().items():
+        environ.setdefault(name, value)
+    if "PREFECT_API_URL" not in environ and (url := kept_server()):
+        environ["PREFECT_API_URL"] = url
+
+
+def kept_server() -> str | None:
+    """The API address of the local server that `make up` or `make retrain` started; None when none answers."""
+    record = prefect_home() / SERVER_RECORD
+    try:
+        url = json.loads(record.read_text())["url"]
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+            return url if answer.status == 200 else None
+    except (OSError, ValueError, KeyError, urllib.error.URLError):
+        return None
