@@ -80,6 +80,10 @@ def _guarded(body: Callable[[], None], console: Console, log: Path) -> int:
     except Exception as error:
         console.finish_progress()
         traceback.print_exc()
-        print(f"unexpected error: {type(error).__name__}: {error}\nthe log has the details: {log}", file=console.error, flush=True)
+        print(
+            f"unexpected error: {type(error).__name__}: {error}\nthe log has the details: {log}",
+            file=console.error,
+            flush=True,
+        )
         return 1
     return 0

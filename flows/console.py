@@ -42,7 +42,12 @@ class Console:
                 self._last = now
             return
         if self._bar is None:
-            self._bar = tqdm(total=100, file=self.error, leave=False, bar_format="  {desc:<12}{percentage:3.0f}% |{bar:24}| {postfix}")
+            self._bar = tqdm(
+                total=100,
+                file=self.error,
+                leave=False,
+                bar_format="  {desc:<12}{percentage:3.0f}% |{bar:24}| {postfix}",
+            )
         self._bar.set_description_str(name)
         self._bar.set_postfix_str(text)
         self._bar.update(100 * share - self._bar.n)

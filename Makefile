@@ -1,0 +1,58 @@
+# The handful of commands a person types. `make retrain` and `make test` set everything up by themselves.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+SOURCE ?=
+TEXT ?=
+LABEL ?=
+TEST ?=
+EFFORT ?=
+ARGS ?=
+
+.PHONY: setup retrain test check up down serve stop status ui doctor lock help
+
+help:
+	@echo "make retrain [SOURCE=file TEXT=column LABEL=column TEST=file EFFORT=quick|standard|thorough ARGS='--no-deploy ...']"
+	@echo "make test | check | setup | up | down | serve | stop | status | ui | doctor | lock"
+
+setup: $(READY)
+
+# The mark is written last: an interrupted set-up is taken up again by the next command.
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
+		|| { echo "Python 3.11 is needed; name it with: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "setting up $(VENV) (once, some minutes)"
+	@rm -f $(READY)
+	@$(BIN)/python -c 'import sys' 2>/dev/null || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes -r requirements.lock
+	@touch $(READY)
+
+retrain: $(READY)
+	@$(BIN)/python -m flows.system server >/dev/null
+	@$(BIN)/python -m flows.retrain $(if $(SOURCE),--source '$(SOURCE)') $(if $(TEXT),--text-column '$(TEXT)') \
+		$(if $(LABEL),--label-column '$(LABEL)') $(if $(TEST),--test-source '$(TEST)') $(if $(EFFORT),--effort '$(EFFORT)') $(ARGS)
+
+test: $(READY)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+
+up down status ui: $(READY)
+	@$(BIN)/python -m flows.system $@
+
+serve: $(READY)
+	@$(BIN)/python -m tasks.serving start
+
+stop: $(READY)
+	@$(BIN)/python -m tasks.serving stop
+
+doctor: $(READY)
+	@$(BIN)/python -m flows.doctor
+
+lock: $(READY)
+	@$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes --no-annotate --no-emit-index-url \
+		--python-version 3.11 --custom-compile-command "make lock" --quiet -o requirements.lock

@@ -1,0 +1,126 @@
+"""Checks of this machine: versions, ONNX Runtime, GPU, ports, disk, memory. `python -m flows.doctor`."""
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from importlib import metadata
+
+import psutil
+
+from bentos.text_classifier.cpus import allowed_cpus
+from flows.environment import kept_server
+from tasks.state import ROOT, state_folder
+
+Finding = tuple[bool, str]
+PACKAGES = ("prefect", "tensorflow", "keras", "tf2onnx", "onnxruntime-gpu", "bentoml", "great-expectations")
+FREE_DISK_GB = 5
+FREE_MEMORY_GB = 4
+
+
+def versions() -> Iterator[Finding]:
+    """Installed versions against the lock file."""
+    locked = dict(
+        line.split(" ")[0].split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line
+    )
+    for name in PACKAGES:
+        found = metadata.version(name)
+        yield found == locked[name], f"{name} {found}" + ("" if found == locked[name] else f", locked: {locked[name]}")
+    strangers = [name for name, version in locked.items() if not _installed(name, version)]
+    hint = f"differ from requirements.lock: {', '.join(strangers[:5])}; run `make setup` after `rm .venv/.ready`"
+    yield not strangers, hint if strangers else f"all {len(locked)} packages are as locked"
+
+
+def _installed(name: str, version: str) -> bool:
+    try:
+        return metadata.version(name) == version
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def one_onnxruntime() -> Iterator[Finding]:
+    """onnxruntime and onnxruntime-gpu overwrite each other's files when both are installed (GLiNER#267)."""
+    found = [name for name in ("onnxruntime", "onnxruntime-gpu") if _any_version(name)]
+    if len(found) == 2:
+        yield (
+            False,
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other: "
+            "`pip uninstall` both, then `make setup`",
+        )
+        return
+    import onnxruntime
+
+    yield True, f"one ONNX Runtime: {found[0]} {onnxruntime.__version__}"
+
+
+def _any_version(name: str) -> bool:
+    try:
+        return bool(metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def gpu() -> Iterator[Finding]:
+    """A GPU that the system shows must really be usable by ONNX Runtime and TensorFlow."""
+    if not shutil.which("nvidia-smi"):
+        yield True, "no NVIDIA GPU: training and serving use the CPU"
+        return
+    import onnxruntime
+    import tensorflow as tf
+
+    seen = tf.config.list_physical_devices("GPU")
+    yield bool(seen), f"TensorFlow sees {len(seen)} GPU(s)" + ("" if seen else ": its CUDA libraries are missing")
+    # Asking for the provider succeeds with a warning where its libraries are missing (onnxruntime#23372).
+    offered = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    yield offered, "ONNX Runtime offers CUDA" if offered else "ONNX Runtime does not offer CUDA"
+
+
+def cpu_and_memory() -> Iterator[Finding]:
+    free = psutil.virtual_memory().available / 1e9
+    yield (
+        free >= FREE_MEMORY_GB,
+        f"{allowed_cpus()} CPUs may be used; {free:.1f} GB of memory free (wanted: {FREE_MEMORY_GB})",
+    )
+
+
+def disk() -> Iterator[Finding]:
+    folder = state_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free / 1e9
+    yield free >= FREE_DISK_GB, f"{free:.0f} GB of disk free for {folder} (wanted: {FREE_DISK_GB})"
+    yield (
+        os.access(folder, os.W_OK),
+        f"{folder} can be written to" if os.access(folder, os.W_OK) else f"{folder} cannot be written to",
+    )
+
+
+def ports() -> Iterator[Finding]:
+    """The ports are free, or taken by our own processes."""
+    yield _port(4200, "Prefect server", ours=kept_server() is not None)
+    yield _port(3000, "service", ours=(state_folder() / "live.json").exists())
+
+
+def _port(port: int, name: str, *, ours: bool) -> Finding:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        taken = probe.connect_ex(("127.0.0.1", port)) == 0
+    if taken and not ours:
+        return False, f"port {port} ({name}) is taken by another program"
+    return True, f"port {port} ({name}) " + ("is in use by this project" if taken else "is free")
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (versions, one_onnxruntime, gpu, cpu_and_memory, disk, ports)
+
+
+def main() -> int:
+    healthy = True
+    for check in CHECKS:
+        for good, text in check():
+            healthy &= good
+            print(f"{'ok ' if good else 'BAD'}  {text}")
+    return 0 if healthy else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

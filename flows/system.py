@@ -1,0 +1,211 @@
+"""Server, worker, deployments and service of this machine: `python -m flows.system up|down|server|status|ui`."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from flows.environment import SERVER_RECORD, kept_server, prefect_home, prepare
+from tasks.errors import PipelineError
+from tasks.state import ROOT, state_folder
+
+PORT = 4200
+POOL = "local"
+START_SECONDS = 180.0
+STOP_SECONDS = 15.0
+
+
+class Background:
+    """A process of ours that outlives the command, found again by its record: process id and start time.
+
+    The start time tells our process from a stranger that was given the same id after a reboot.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.record = prefect_home() / f"{name}.json"
+        self.log = state_folder() / "logs" / f"{name}.log"
+
+    def process(self) -> psutil.Process | None:
+        """The running process, None when it ended or was never started."""
+        try:
+            known = json.loads(self.record.read_text())
+            process = psutil.Process(known["pid"])
+            alive = abs(process.create_time() - known["started"]) < 2 and process.status() != psutil.STATUS_ZOMBIE
+        except (OSError, ValueError, KeyError, psutil.Error):
+            return None
+        return process if alive else None
+
+    def start(self, command: Sequence[str], environ: dict[str, str], **facts: object) -> psutil.Process:
+        """Starts `command` in a session of its own, its output in the log file."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            child = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT, env=environ, start_new_session=True
+            )
+        process = psutil.Process(child.pid)
+        self.record.parent.mkdir(parents=True, exist_ok=True)
+        self.record.write_text(json.dumps({"pid": child.pid, "started": process.create_time(), **facts}))
+        return process
+
+    def stop(self) -> bool:
+        """Ends the process and its children, first politely; False when none ran."""
+        process = self.process()
+        if process is None:
+            self.record.unlink(missing_ok=True)
+            return False
+        family = [process, *process.children(recursive=True)]
+        process.send_signal(signal.SIGINT)
+        _, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
+        for member in alive:
+            member.kill()
+        psutil.wait_procs(alive, timeout=STOP_SECONDS)
+        self.record.unlink(missing_ok=True)
+        return True
+
+
+def start_server() -> str:
+    """The API address of the kept local Prefect server, started when none answers.
+
+    Raises:
+        PipelineError: it did not come up; the message names its log.
+    """
+    if url := kept_server():
+        return url
+    server = Background(SERVER_RECORD.removesuffix(".json"))
+    server.stop()
+    port = _free_port(int(os.environ.get("PREFECT_SERVER_API_PORT", PORT)))
+    url = f"http://127.0.0.1:{port}/api"
+    environ = {**os.environ, "PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": str(port)}
+    environ.pop("PREFECT_API_URL", None)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    process = server.start(command, environ, url=url)
+    _wait(lambda: kept_server() is not None, process, server.log, "the Prefect server")
+    os.environ["PREFECT_API_URL"] = url
+    return url
+
+
+def start_worker() -> None:
+    """Deploys every flow of prefect.yaml and starts the worker that runs them, when none runs."""
+    environ = {**os.environ, "PREFECT_API_URL": start_server()}
+    prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
+    _do([*prefect, "work-pool", "create", POOL, "--type", "process", "--overwrite"], environ)
+    _do([*prefect, "deploy", "--all"], environ)
+    worker = Background("worker")
+    if worker.process() is None:
+        # One run at a time: two retrains on two cores only slow each other.
+        process = worker.start([*prefect, "worker", "start", "--pool", POOL, "--name", "local"], environ)
+        _wait(lambda: _worker_online(environ), process, worker.log, "the Prefect worker")
+
+
+def _worker_online(environ: dict[str, str]) -> bool:
+    import httpx
+
+    answer = httpx.post(f"{environ['PREFECT_API_URL']}/work_pools/{POOL}/workers/filter", json={}, timeout=10)
+    return answer.status_code == 200 and any(worker["status"] == "ONLINE" for worker in answer.json())
+
+
+def _do(command: list[str], environ: dict[str, str]) -> None:
+    done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise PipelineError(f"`{' '.join(command[3:])}` failed:\n{done.stdout}{done.stderr}".rstrip())
+
+
+def _free_port(wanted: int) -> int:
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return probe.getsockname()[1]
+    raise PipelineError("no free TCP port on 127.0.0.1")
+
+
+def _wait(ready: object, process: psutil.Process, log: Path, name: str) -> None:
+    assert callable(ready)
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        if ready():
+            return
+        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            raise PipelineError(f"{name} ended at its start; its log says why: {log}")
+        time.sleep(0.3)
+    raise PipelineError(f"{name} did not answer within {START_SECONDS:.0f} s; see its log: {log}")
+
+
+def up() -> None:
+    """Server, worker, deployments and, once a version is live, the service."""
+    print(f"prefect     {start_server().removesuffix('/api')}", flush=True)
+    start_worker()
+    print("worker      runs the deployments of prefect.yaml", flush=True)
+    _serving("start" if (state_folder() / "live.json").exists() else "status")
+
+
+def down() -> None:
+    """Ends everything that runs for the project on this machine."""
+    _serving("stop")
+    for name in ("worker", SERVER_RECORD.removesuffix(".json")):
+        print(f"{name:<12}{'stopped' if Background(name).stop() else 'was not running'}", flush=True)
+
+
+def _serving(command: str) -> None:
+    subprocess.run([sys.executable, "-m", "tasks.serving", command], cwd=ROOT, check=False)
+
+
+def status() -> None:
+    """One line each: server, worker, paused schedules, then what the service says of itself."""
+    url = kept_server()
+    print(f"prefect     {url.removesuffix('/api') if url else 'not running (make up)'}")
+    print(f"worker      {'running' if Background('worker').process() else 'not running (make up)'}")
+    if url:
+        for line in _schedules(url):
+            print(line)
+    sys.stdout.flush()
+    _serving("status")
+
+
+def _schedules(url: str) -> list[str]:
+    import httpx
+
+    lines = []
+    for deployment in httpx.post(f"{url}/deployments/filter", json={}, timeout=10).json():
+        schedules = deployment.get("schedules") or []
+        paused = deployment.get("paused") or any(not schedule["active"] for schedule in schedules)
+        when = ", ".join(str(schedule["schedule"].get("cron") or schedule["schedule"]) for schedule in schedules)
+        if when:
+            lines.append(f"schedule    {deployment['name']:<22}{when:<16}{'PAUSED' if paused else 'active'}")
+    return sorted(lines)
+
+
+def ui() -> None:
+    """Prints where Prefect's pages are, starting the server when it is not up."""
+    print(start_server().removesuffix("/api"))
+
+
+COMMANDS = {"up": up, "down": down, "server": start_server, "status": status, "ui": ui}
+
+
+def main(arguments: Sequence[str]) -> int:
+    prepare()
+    if len(arguments) != 1 or arguments[0] not in COMMANDS:
+        print(f"usage: python -m flows.system {'|'.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    try:
+        COMMANDS[arguments[0]]()
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
