@@ -7,37 +7,65 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import f1_score
+
+from bentos.text_classifier.manifest import Manifest
+from tasks import outcome, scaling
+from tasks.metrics import Counts, Outcome, macro_f1, micro_f1
 
 
 @dataclass(frozen=True)
 class Kind:
-    """`metrics` takes logits and targets of the same rows and gives fractions by name."""
+    """`metrics` takes logits and targets of the same rows and gives fractions by name, quickly.
+
+    `outcome` takes probabilities, targets and manifest for the full figures of a test part, of which
+    `figures` names those that mean something here. `temperature` takes logits and targets, `thresholds`
+    those and the temperature, to calibrate what is served.
+    """
 
     metric: str
     metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]]
+    outcome: Callable[[np.ndarray, np.ndarray, Manifest], Outcome]
+    figures: tuple[str, ...]
+    temperature: Callable[[np.ndarray, np.ndarray], float]
+    thresholds: Callable[[np.ndarray, np.ndarray, float], list[float]] | None = None
 
 
 def _single(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     predicted = logits.argmax(axis=-1)
-    return {
-        "accuracy": float(np.mean(predicted == targets)),
-        "macro_f1": float(f1_score(targets, predicted, average="macro", zero_division=0)),
-    }
+    right = predicted == targets
+    labels = logits.shape[-1]
+    counts = Counts(
+        *(np.bincount(each, minlength=labels).astype(float) for each in (targets[right], predicted, targets))
+    )
+    return {"accuracy": float(right.mean()), "macro_f1": float(macro_f1(counts))}
 
 
 def _multi(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    predicted = logits > 0.0
+    predicted, actual = logits > 0.0, targets > 0
+    counts = Counts(*(each.sum(axis=0).astype(float) for each in (predicted & actual, predicted, actual)))
     return {
-        "accuracy": float(np.mean(np.all(predicted == targets, axis=1))),
-        "macro_f1": float(f1_score(targets, predicted, average="macro", zero_division=0)),
-        "micro_f1": float(f1_score(targets, predicted, average="micro", zero_division=0)),
+        "accuracy": float((predicted == actual).all(axis=1).mean()),
+        "macro_f1": float(macro_f1(counts)),
+        "micro_f1": float(micro_f1(counts)),
     }
 
 
 KINDS: dict[str, Kind] = {
-    "single": Kind("accuracy", _single),
-    "multi": Kind("micro_f1", _multi),
+    "single": Kind(
+        "accuracy",
+        _single,
+        outcome.single,
+        ("macro_f1", "weighted_f1", "macro_precision", "macro_recall", "matthews"),
+        scaling.softmax_temperature,
+    ),
+    "multi": Kind(
+        "micro_f1",
+        _multi,
+        outcome.multi,
+        ("micro_f1", "macro_f1", "weighted_f1"),
+        scaling.sigmoid_temperature,
+        scaling.f1_thresholds,
+    ),
 }
 
 

@@ -1,0 +1,177 @@
+"""Stage: the saved Keras model as ONNX and as a SavedModel, shown to answer as it does."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from bentos.text_classifier.manifest import GRAPH, MANIFEST, parse
+from bentos.text_classifier.model import ModelError, TextModel
+from tasks.backend import keras, tf, tf2onnx
+from tasks.candidate import WEIGHTS
+from tasks.errors import PipelineError
+from tasks.examples import read_part
+from tasks.manifests import Candidate, Converted, Dataset, content_of
+
+OPSET = 18
+TOLERANCE = 1e-3
+PARITY_TEXTS = 300
+BATCH_SIZES = (1, 2, 3, 7, 16, 32)
+# A protobuf message holds at most 2 GiB: larger weights stand in a file beside the graph.
+EXTERNAL_BYTES = 1 << 31
+UNKNOWN = "\U000107a0\U000107a1 \U000107a2"
+
+
+def convert(candidate: Candidate, dataset: Dataset, folder: Path) -> Converted:
+    """Writes a candidate's model folder and SavedModel into `folder`, and compares both with the Keras model.
+
+    Raises:
+        PipelineError: an operator has no ONNX form, a recurrence became a loop, or the answers differ
+            by more than `TOLERANCE`.
+    """
+    unfinished = folder.with_name(folder.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    model = export_graph(candidate, unfinished / "model")
+    export_saved_model(model, unfinished / "saved_model")
+    parity = compare(model, unfinished / "model", unfinished / "saved_model", dataset)
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+    return Converted(
+        folder=folder / "model",
+        saved_model=folder / "saved_model",
+        parity=parity,
+        content=content_of(folder / "model"),
+    )
+
+
+def load_keras(folder: Path) -> keras.Model:
+    """The model saved in a candidate's folder, made ready for conversion."""
+    with tf.device("CPU"):
+        model: Any = keras.models.load_model(folder / WEIGHTS)
+        for layer in model._flatten_layers():
+            # cuDNN's fused recurrence has no ONNX form; the plain one takes the same weights.
+            if hasattr(layer, "use_cudnn"):
+                layer.use_cudnn = False
+    return model
+
+
+def export_graph(candidate: Candidate, folder: Path) -> keras.Model:
+    """Writes the model folder (`model.json`, `model.onnx`, encoders' files); gives the Keras model."""
+    manifest = parse((candidate.folder / MANIFEST).read_bytes())
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in [MANIFEST, *(settings.file for settings in manifest.encoders)]:
+        shutil.copyfile(candidate.folder / name, folder / name)
+    model = load_keras(candidate.folder)
+    write_onnx(model, folder / GRAPH)
+    _check_graph(folder / GRAPH, candidate.name)
+    return model
+
+
+def signature(model: keras.Model) -> list[tf.TensorSpec]:
+    """The model's inputs by name with any batch size and length."""
+    return [tf.TensorSpec([None] * len(entry.shape), entry.dtype, name=entry.name) for entry in model.inputs]
+
+
+def serving_function(model: keras.Model) -> Any:
+    """The model as a `tf.function` from its named inputs to `logits`."""
+    specs = signature(model)
+
+    @tf.function(input_signature=specs)
+    def serve(*inputs: Any) -> dict[str, Any]:
+        named = {spec.name: value for spec, value in zip(specs, inputs, strict=True)}
+        return {"logits": model(named, training=False)}
+
+    return serve
+
+
+def write_onnx(model: keras.Model, path: Path, external_bytes: int = EXTERNAL_BYTES) -> None:
+    """Writes the model as ONNX; weights above `external_bytes` in all go into a file beside it."""
+    size = sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)
+    large = size >= external_bytes
+    with tf.device("CPU"):
+        graph, storage = tf2onnx.convert.from_function(
+            serving_function(model), input_signature=signature(model), opset=OPSET, large_model=large
+        )
+    if storage is not None:
+        _fill_in(graph, storage)
+    onnx.save_model(graph, str(path), save_as_external_data=large, location=f"{path.name}.data", size_threshold=1024)
+
+
+def export_saved_model(model: keras.Model, folder: Path) -> None:
+    """Writes TensorFlow's format with the one signature `serving_default`."""
+    module: Any = tf.Module()
+    module.model = model  # keeps the variables with the function
+    module.serve = serving_function(model)
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+
+
+def _check_graph(path: Path, name: str) -> None:
+    graph = onnx.load(str(path), load_external_data=False).graph
+    loops = sorted({node.op_type for node in graph.node} & {"Loop", "Scan", "If"})
+    if loops:
+        raise PipelineError(
+            f"the model {name} was converted with {', '.join(loops)}, which runs step by step; its recurrence must "
+            "read right-padded input without a Keras mask"
+        )
+
+
+def compare(model: keras.Model, folder: Path, saved_model: Path, dataset: Dataset) -> dict[str, Any]:
+    """Largest difference of the probabilities, and labels that differ beyond a tie, in both formats.
+
+    Validation rows and the empty and the all-unknown text, in batches of several sizes and lengths.
+    """
+    try:
+        served = TextModel.load(folder)
+    except ModelError as error:
+        raise PipelineError(f"the converted model does not load: {error}") from error
+    reloaded = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
+    texts = ["", UNKNOWN, *next(read_part(dataset, "validation", PARITY_TEXTS))[0]]
+    differences = {"onnx": 0.0, "saved_model": 0.0}
+    flips = {"onnx": 0, "saved_model": 0}
+    for batch in _batches(texts):
+        inputs = served.encode(batch)
+        tensors = {name: tf.constant(array) for name, array in inputs.items()}
+        wanted = served.scores(model(tensors, training=False).numpy().astype(np.float32))
+        answers = {"onnx": served.run(inputs), "saved_model": reloaded(**tensors)["logits"].numpy()}
+        for kind, logits in answers.items():
+            found = served.scores(logits)
+            differences[kind] = max(differences[kind], float(np.abs(found - wanted).max()))
+            flips[kind] += _flips(wanted, found)
+    parity = {"texts": len(texts), "largest_difference": differences, "labels_changed": flips}
+    if max(differences.values()) > TOLERANCE or any(flips.values()):
+        raise PipelineError(f"the converted model does not answer as the trained one: {parity}")
+    return parity
+
+
+def _batches(texts: Sequence[str]) -> list[Sequence[str]]:
+    """The texts in batches of the sizes of `BATCH_SIZES`, taken in turn; the odd ones alone and among others."""
+    batches = [texts[:1], texts[1:2]]
+    start = 0
+    for index in range(len(texts)):
+        size = BATCH_SIZES[index % len(BATCH_SIZES)]
+        batches.append(texts[start : start + size])
+        start += size
+        if start >= len(texts):
+            break
+    return batches
+
+
+def _flips(wanted: np.ndarray, found: np.ndarray) -> int:
+    """Rows whose best label changed although it was ahead by more than rounding."""
+    best = wanted.argmax(axis=-1)
+    top = np.sort(wanted, axis=-1)
+    ahead = top[..., -1] - top[..., -2] > 1e-5 if wanted.shape[-1] > 1 else np.ones(best.shape, bool)
+    return int(np.sum((found.argmax(axis=-1) != best) & ahead))
+
+
+def _fill_in(graph: Any, storage: Any) -> None:
+    """Puts the weights that tf2onnx kept apart back into the graph, so that onnx can write them as one file."""
+    for name, content in storage.name_to_tensor_data.items():
+        for tensor in graph.graph.initializer:
+            if tensor.external_data and tensor.external_data[0].value == name:
+                tensor.ClearField("external_data")
+                tensor.data_location = onnx.TensorProto.DEFAULT
+                tensor.raw_data = content

@@ -1,0 +1,62 @@
+"""What a model is trained to lower: one loss of each example for each kind of task."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from tasks.backend import tf
+
+Loss = Callable[[Any, Any], Any]
+"""Takes targets and float32 logits, gives float32 [examples]."""
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """`prior` is each label's share of the training examples, float32 [labels]."""
+
+    form: Literal["cross_entropy", "focal", "logit_adjusted"]
+    prior: np.ndarray
+    smoothing: float = 0.0
+
+
+def _single(settings: LossSettings) -> Loss:
+    """Softmax cross-entropy against int32 [examples], or float32 [examples, labels] for soft targets.
+
+    `focal` is Lin et al. 2017 with gamma 2; `logit_adjusted` is Menon et al. 2021 with tau 1.
+    """
+    labels = len(settings.prior)
+    adjustment = tf.constant(np.log(np.maximum(settings.prior, 1e-6)), tf.float32)
+
+    def loss(targets: Any, logits: Any) -> Any:
+        wanted = targets if targets.dtype.is_floating else tf.one_hot(targets, labels)
+        wanted = wanted * (1.0 - settings.smoothing) + settings.smoothing / labels
+        if settings.form == "logit_adjusted":
+            logits = logits + adjustment
+        log_shares = tf.nn.log_softmax(logits)
+        if settings.form == "focal":
+            log_shares = log_shares * tf.square(1.0 - tf.exp(log_shares))
+        return -tf.reduce_sum(wanted * log_shares, axis=-1)
+
+    return loss
+
+
+def _multi(settings: LossSettings) -> Loss:
+    """Mean binary cross-entropy over the labels against float32 [examples, labels]."""
+    prior = np.clip(settings.prior, 1e-6, 1.0 - 1e-6)
+    adjustment = tf.constant(np.log(prior / (1.0 - prior)), tf.float32)
+
+    def loss(targets: Any, logits: Any) -> Any:
+        wanted = targets * (1.0 - settings.smoothing) + 0.5 * settings.smoothing
+        if settings.form == "logit_adjusted":
+            logits = logits + adjustment
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=wanted, logits=logits)
+        if settings.form == "focal":
+            losses = losses * tf.square(tf.abs(wanted - tf.sigmoid(logits)))
+        return tf.reduce_mean(losses, axis=-1)
+
+    return loss
+
+
+LOSSES: dict[str, Callable[[LossSettings], Loss]] = {"single": _single, "multi": _multi}

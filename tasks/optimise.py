@@ -1,0 +1,243 @@
+"""Stage: smaller and faster variants of the converted model, measured, and the one to serve."""
+
+import contextlib
+import logging
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from bentos.text_classifier.manifest import GRAPH
+from bentos.text_classifier.model import CPU, TextModel
+from tasks.errors import InputError
+from tasks.examples import read_part
+from tasks.kinds import KINDS
+from tasks.manifests import Converted, Dataset, Optimised, Variant, content_of
+from tasks.settings import Budget, OptimiseSettings
+
+BASE = "float32"
+BATCH_SIZES = (1, 32)
+TIMED_BATCHES = 30
+TIMED_SECONDS = 1.5
+FEW_ROWS = 20
+CUDA = ("CUDAExecutionProvider", "CPUExecutionProvider")
+# A message of protobuf holds at most 2 GiB; larger weights stand in a file beside the graph.
+EXTERNAL_BYTES = 1 << 31
+# Not Conv: ONNX Runtime's integer convolution is slower than its float one on the CPU.
+INT8_OPERATORS = ["MatMul", "Gemm", "Gather", "LSTM", "Attention"]
+
+
+def optimise(
+    converted: Converted,
+    dataset: Dataset,
+    settings: OptimiseSettings,
+    budget: Budget,
+    folder: Path,
+    gpu: bool,
+) -> Optimised:
+    """Makes each variant, measures it on the validation part and picks the one to serve.
+
+    Policy: of the variants that lose no more than `settings` allow against float32, overall and in the
+    recall of every class with at least 20 rows, and that keep to the budget, the fastest for one text
+    is picked; two within 5 % of each other count as equally fast and the smaller is picked. When none
+    keeps to the budget, the fastest of those that lose little is picked and its reason says so.
+
+    Raises:
+        InputError: `settings.variants` names one that does not exist.
+    """
+    names = list(dict.fromkeys((BASE, *settings.variants, *(("float16",) if gpu else ()))))
+    unknown = [name for name in names if name not in VARIANTS]
+    if unknown:
+        raise InputError(f"optimise.variants: no variant {unknown[0]!r}; there are {', '.join(VARIANTS)}")
+    unfinished = folder.with_name(folder.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    measured: list[Variant] = []
+    for name in names:
+        target = unfinished / name
+        shutil.copytree(converted.folder, target)
+        VARIANTS[name](target)
+        measured.append(measure(name, target, dataset, CUDA if gpu else CPU))
+    judged = pick(measured, settings, budget, _class_rows(dataset))
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+    variants = [variant.model_copy(update={"folder": folder / variant.name}) for variant in judged]
+    picked = next(variant for variant in variants if variant.picked)
+    return Optimised(picked=picked, variants=variants, content=content_of(picked.folder))
+
+
+def _float32(folder: Path) -> None:
+    """Folds constants and removes what computes nothing; fusions for one processor are left to load time."""
+    path = folder / GRAPH
+    if (folder / f"{GRAPH}.data").exists():
+        return
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3
+    optimised = folder / "optimised.onnx"
+    options.optimized_model_filepath = str(optimised)
+    onnxruntime.InferenceSession(str(path), options, providers=list(CPU))
+    optimised.replace(path)
+
+
+def _int8(folder: Path) -> None:
+    """Weights in 8 bits, a scale a channel; activations are quantised as they come (dynamic)."""
+    _float32(folder)
+    path = folder / GRAPH
+    external = folder / f"{GRAPH}.data"
+    quantised = folder / "int8.onnx"
+    with _quiet_logging():
+        quantize_dynamic(
+            path,
+            quantised,
+            op_types_to_quantize=INT8_OPERATORS,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            use_external_data_format=external.exists(),
+        )
+    _replace_graph(folder, quantised)
+
+
+def _float16(folder: Path) -> None:
+    """Weights and arithmetic in 16 bits, inputs and outputs as before; for GPUs."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    path = folder / GRAPH
+    with _quiet_logging():
+        graph = convert_float_to_float16(onnx.load(str(path)), keep_io_types=True, disable_shape_infer=True)
+    halved = folder / "float16.onnx"
+    onnx.save_model(graph, str(halved))
+    _replace_graph(folder, halved)
+
+
+VARIANTS: dict[str, Callable[[Path], None]] = {BASE: _float32, "int8": _int8, "float16": _float16}
+
+
+def _replace_graph(folder: Path, made: Path) -> None:
+    """Puts the graph `made` in the folder's place of the graph, its weights inside while they fit."""
+    graph = onnx.load(str(made))
+    for old in (made, made.with_name(made.name + ".data"), folder / f"{GRAPH}.data"):
+        old.unlink(missing_ok=True)
+    large = graph.ByteSize() >= EXTERNAL_BYTES
+    onnx.save_model(graph, str(folder / GRAPH), save_as_external_data=large, location=f"{GRAPH}.data")
+
+
+@contextlib.contextmanager
+def _quiet_logging() -> Iterator[None]:
+    """ONNX Runtime's tools log advice to the root logger."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def measure(name: str, folder: Path, dataset: Dataset, providers: Sequence[str] = CPU) -> Variant:
+    """A variant's accuracy on the validation part, its size, and its speed on one thread, encoding included."""
+    model = TextModel.load(folder, providers=providers)
+    texts: list[str] = []
+    targets: list[np.ndarray] = []
+    for some_texts, some_targets, _ in read_part(dataset, "validation"):
+        texts.extend(some_texts)
+        targets.append(some_targets)
+    logits = model.logits(texts)
+    kind = KINDS[dataset.task]
+    outcome = kind.outcome(model.scores(logits), np.concatenate(targets), model.manifest)
+    hits, actual = (np.asarray(matrix.sum(axis=0)).ravel() for matrix in (outcome.hits, outcome.actual))
+    recalls = zip(dataset.labels, (hits / np.maximum(actual, 1.0)).tolist(), strict=True)
+    seconds = {str(size): _seconds(model, texts, size) for size in BATCH_SIZES}
+    return Variant(
+        name=name,
+        folder=folder,
+        size_bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        accuracy=kind.metrics(logits, np.concatenate(targets))[kind.metric],
+        per_class_recall=dict(recalls),
+        latency_ms={size: 1000.0 * value for size, value in seconds.items()},
+        throughput={size: int(size) / value for size, value in seconds.items()},
+    )
+
+
+def _seconds(model: TextModel, texts: Sequence[str], size: int) -> float:
+    """Median seconds of a batch of `size` texts, taken in turn."""
+    batches = [[texts[(start + place) % len(texts)] for place in range(size)] for start in range(0, len(texts), size)]
+    model.run(model.encode(batches[0]))
+    seconds: list[float] = []
+    while len(seconds) < TIMED_BATCHES and sum(seconds) < TIMED_SECONDS:
+        batch = batches[len(seconds) % len(batches)]
+        started = time.perf_counter()
+        model.run(model.encode(batch))
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def _class_rows(dataset: Dataset) -> dict[str, float]:
+    """Validation rows of each label."""
+    rows = np.zeros(len(dataset.labels))
+    for _, targets, _ in read_part(dataset, "validation"):
+        rows += targets.sum(axis=0) if targets.ndim > 1 else np.bincount(targets, minlength=len(rows))
+    return dict(zip(dataset.labels, rows.tolist(), strict=True))
+
+
+def pick(
+    variants: Sequence[Variant], settings: OptimiseSettings, budget: Budget, class_rows: dict[str, float]
+) -> list[Variant]:
+    """The variants with `picked` and `reason` filled in, by the policy that `optimise` states; float32 stands first."""
+    base = variants[0]
+    lossy = {variant.name: _loss(variant, base, settings, class_rows) for variant in variants}
+    costly = {variant.name: _over_budget(variant, budget) for variant in variants}
+    good = [variant for variant in variants if not lossy[variant.name]]
+    within = [variant for variant in good if not costly[variant.name]] or good
+    fastest = min(variant.latency_ms["1"] for variant in within)
+    chosen = min(
+        (variant for variant in within if variant.latency_ms["1"] <= 1.05 * fastest),
+        key=lambda variant: variant.size_bytes,
+    )
+    judged = []
+    for variant in variants:
+        against = lossy[variant.name] or costly[variant.name]
+        if variant is chosen:
+            why = f"none keeps to the budget: {against}" if against else _gain(variant, variants)
+        else:
+            why = against or f"{chosen.name} is faster, or as fast and smaller"
+        judged.append(variant.model_copy(update={"picked": variant is chosen, "reason": why}))
+    return judged
+
+
+def _loss(variant: Variant, base: Variant, settings: OptimiseSettings, class_rows: dict[str, float]) -> str:
+    """What a variant loses beyond the limits, in words; empty when it does not."""
+    lost = base.accuracy - variant.accuracy
+    if lost > settings.max_accuracy_loss:
+        return f"loses {100 * lost:.2f} points, more than {100 * settings.max_accuracy_loss:.2f}"
+    for label, recall in base.per_class_recall.items():
+        lost = recall - variant.per_class_recall[label]
+        if class_rows[label] >= FEW_ROWS and lost > settings.max_recall_loss:
+            return (
+                f"loses {100 * lost:.1f} points of recall of {label!r}, more than {100 * settings.max_recall_loss:.1f}"
+            )
+    return ""
+
+
+def _over_budget(variant: Variant, budget: Budget) -> str:
+    latency, size = variant.latency_ms["1"], variant.size_bytes / 1e6
+    if budget.max_latency_ms is not None and latency > budget.max_latency_ms:
+        return f"{latency:.2f} ms a text is over the budget of {budget.max_latency_ms} ms"
+    if budget.max_size_mb is not None and size > budget.max_size_mb:
+        return f"{size:.1f} MB is over the budget of {budget.max_size_mb} MB"
+    return ""
+
+
+def _gain(chosen: Variant, variants: Sequence[Variant]) -> str:
+    base = variants[0]
+    if chosen is base:
+        return "the only variant within the limits" if len(variants) == 1 else "no other is faster within the limits"
+    faster = base.latency_ms["1"] / chosen.latency_ms["1"]
+    return (
+        f"{faster:.2f} x as fast as float32 at {base.size_bytes / chosen.size_bytes:.2f} x less space, "
+        f"{100 * (base.accuracy - chosen.accuracy):+.2f} points lost"
+    )

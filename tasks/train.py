@@ -1,0 +1,43 @@
+"""Stage: train one candidate."""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from bentos.text_classifier.model import TextModel
+from tasks.architectures import Job, architectures
+from tasks.convert import export_graph
+from tasks.errors import InputError
+from tasks.examples import read_part
+from tasks.manifests import Candidate, Dataset
+
+LATENCY_TEXTS = 50
+
+
+def train(name: str, job: Job) -> Candidate:
+    """Trains the architecture called `name` and measures what a text would cost where it is served.
+
+    Raises:
+        InputError: no architecture has this name.
+    """
+    known = architectures()
+    if name not in known:
+        raise InputError(f"train.candidates: no model is called {name!r}; there are {', '.join(known)}")
+    candidate = known[name].fit(job)
+    return candidate.model_copy(update={"latency_ms": latency(candidate, job.dataset)})
+
+
+def latency(candidate: Candidate, dataset: Dataset) -> float:
+    """Median milliseconds of one validation text on one thread, encoding included, in ONNX Runtime."""
+    texts = next(read_part(dataset, "validation", LATENCY_TEXTS))[0]
+    with tempfile.TemporaryDirectory() as folder:
+        export_graph(candidate, Path(folder))
+        model = TextModel.load(Path(folder))
+        model.run(model.encode(texts[:1]))
+        seconds = []
+        for text in texts:
+            started = time.perf_counter()
+            model.run(model.encode([text]))
+            seconds.append(time.perf_counter() - started)
+    return 1000.0 * statistics.median(seconds)

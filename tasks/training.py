@@ -1,0 +1,331 @@
+"""The training loop that every neural structure shares."""
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from bentos.text_classifier.encoding import Encoder
+from tasks.adamw import AdamW, trainable
+from tasks.architectures import Job
+from tasks.backend import keras, tf
+from tasks.checkpoint import Checkpoint
+from tasks.distribution import Devices, devices
+from tasks.examples import Batch, Examples, encode_part
+from tasks.kinds import KINDS
+from tasks.losses import LOSSES, LossSettings
+from tasks.manifests import Dataset, content_of
+from tasks.settings import TrainSettings
+
+IMBALANCE = 10.0
+AVERAGED = 20
+CHECKPOINT_SECONDS = 60.0
+# The first steps trace the graph; the ones after tell the speed.
+FIRST_TIMED = 5
+LAST_TIMED = 25
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    `warm_up` is the share of the steps in which the rate rises to `learning_rate`, from where it
+    falls to zero by `schedule`. Training stops after `patience` epochs without a better validation
+    metric and goes back to the best epoch; with `average` the weights are instead the mean over the
+    last epoch, and no epoch is left out. `rates` are multiples of the learning rate by the beginning
+    of a variable's path; 0 freezes. `seconds` bounds the training: after the first steps have been
+    timed, the epochs are cut to what fits. `xla` says whether the structure can be compiled.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    warm_up: float = 0.1
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    decay: float = 0.01
+    clip: float | None = 1.0
+    patience: int = 3
+    smoothing: float = 0.0
+    average: bool = False
+    rates: dict[str, float] = field(default_factory=dict)
+    seconds: float | None = None
+    xla: bool = True
+
+    def with_settings(self, train: TrainSettings) -> "Recipe":
+        """The recipe with what the user has set by hand."""
+        chosen = {
+            "epochs": train.epochs,
+            "batch_size": train.batch_size,
+            "learning_rate": train.learning_rate,
+        }
+        return replace(self, **{name: value for name, value in chosen.items() if value is not None})
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        warm = max(int(self.warm_up * steps), 1)
+        if step < warm:
+            return self.learning_rate * (step + 1) / warm
+        done = (step - warm) / max(steps - warm, 1)
+        shape = {"cosine": 0.5 * (1.0 + np.cos(np.pi * done)), "linear": 1.0 - done, "constant": 1.0}
+        return self.learning_rate * float(shape[self.schedule])
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained float32 model; `logits` of the validation part in its order, `curves` by epoch."""
+
+    model: keras.Model
+    logits: np.ndarray
+    targets: np.ndarray
+    metrics: dict[str, float]
+    curves: dict[str, list[float]]
+    seconds: float
+
+
+def fit(job: Job, build: Callable[[], keras.Model], encoders: Sequence[Encoder], recipe: Recipe) -> Trained:
+    """Trains a model until the metric stops rising, the user's target is reached or the epochs are over.
+
+    A training that was interrupted goes on from its checkpoint in the job's folder and ends with the
+    same weights as one that was not.
+
+    Args:
+        build: makes the model with seeded initial weights; its inputs are named as the encoders name
+            them, its output is `logits`. Called once more at the end for the float32 model.
+        encoders: those of the model, fitted already.
+        recipe: what the user set by hand takes precedence over it.
+    """
+    recipe = recipe.with_settings(job.train)
+    started = time.monotonic()
+    with devices(job.train) as place:
+        if not recipe.xla:
+            place = replace(place, xla=False)
+        folder = job.folder / "encoded" / f"worker_{place.worker}"
+        train = encode_part(job.dataset, "train", encoders, folder / "train")
+        validation = encode_part(job.dataset, "validation", encoders, folder / "validation")
+        loop = _Loop(job, build, recipe, place, train, validation)
+        loop.run()
+    model = build()
+    model.set_weights(loop.model.get_weights())
+    logits = predict(model, validation)
+    targets = np.concatenate([block.targets for block in validation.blocks()])
+    metrics = KINDS[job.dataset.task].metrics(logits, targets)
+    return Trained(model, logits, targets, metrics, loop.curves, time.monotonic() - started)
+
+
+def predict(model: keras.Model, examples: Examples, batch_size: int = 128) -> np.ndarray:
+    """Logits of every row in order, float32, computed in batches of like length."""
+    call = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
+    parts = []
+    for block in examples.blocks():
+        order = np.argsort(block.lengths, kind="stable")
+        cuts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        found = [call(_tensors(block.batch(rows).inputs)).numpy() for rows in cuts]
+        logits = np.zeros((len(order), *found[0].shape[1:]), np.float32)
+        for rows, values in zip(cuts, found, strict=True):
+            logits[rows] = values
+        parts.append(logits)
+    return np.concatenate(parts)
+
+
+class _Loop:
+    """One training from its first step, or its checkpoint, to its end."""
+
+    def __init__(
+        self,
+        job: Job,
+        build: Callable[[], keras.Model],
+        recipe: Recipe,
+        place: Devices,
+        train: Examples,
+        validation: Examples,
+    ) -> None:
+        self.job, self.recipe, self.place = job, recipe, place
+        self.train, self.validation = train, validation
+        self.kind = KINDS[job.dataset.task]
+        self.metric = job.train.metric or self.kind.metric
+        self.class_weights, prior = weigh(train, job.dataset, job.train)
+        self.loss = LOSSES[job.dataset.task](LossSettings(job.train.loss, prior, recipe.smoothing))
+        with place.strategy.scope():
+            keras.utils.set_random_seed(job.seed)
+            self.model = build()
+            self.variables, rates = trainable(self.model, recipe.rates)
+            self.optimiser = AdamW(self.variables, rates, recipe.decay, recipe.clip)
+        self._step = tf.function(self._one_step, reduce_retracing=True)
+        self._compiled = tf.function(self._gradients, jit_compile=True) if place.xla else self._gradients
+        self.steps_per_epoch = train.steps(recipe.batch_size)
+        self.steps = self.steps_per_epoch * recipe.epochs
+        self.step = 0
+        self.total_loss: Any = 0.0
+        self.curves: dict[str, list[float]] = {"loss": [], self.metric: []}
+        self.best: list[np.ndarray] = []
+        self.mean: list[np.ndarray] = []
+        self.samples = 0
+        self.checkpoint = Checkpoint(
+            job.folder / "checkpoint.npz",
+            content_of(job.dataset.content, job.train, recipe, job.seed, [v.path for v in self.model.variables]),
+        )
+        self.saved = self.reported = time.monotonic()
+        self.timed: float | None = None
+
+    @property
+    def _state(self) -> list[Any]:
+        return [*self.model.variables, *self.optimiser.variables]
+
+    def run(self) -> None:
+        """Trains; leaves the chosen weights in the model."""
+        self._resume()
+        while self.step < self.steps and not self._finished():
+            self._run_epoch()
+            self._end_epoch()
+        if not self.recipe.average:
+            self.model.set_weights(self.best)
+        if self.place.chief:
+            self.checkpoint.remove()
+
+    def _run_epoch(self) -> None:
+        epoch, done = divmod(self.step, self.steps_per_epoch)
+        generator = np.random.default_rng([self.job.seed, epoch])
+        # XLA compiles a step anew for each shape: sixteen positions more or less share one.
+        batches = self.train.epoch(self.recipe.batch_size, generator, 16 if self.place.xla else 1)
+        for batch in itertools.islice(batches, done, self.steps - epoch * self.steps_per_epoch):
+            self.total_loss += self._take(batch)
+            self.step += 1
+            self._sample()
+            self._fit_into_time()
+            self._report()
+            if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+                self._save()
+
+    def _end_epoch(self) -> None:
+        if self.recipe.average and self.step >= self.steps:
+            self.model.set_weights(self.mean)
+        logits = predict(self.model, self.validation)
+        targets = np.concatenate([block.targets for block in self.validation.blocks()])
+        value = self.kind.metrics(logits, targets)[self.metric]
+        if value > max(self.curves[self.metric], default=-1.0):
+            self.best = self.model.get_weights()
+        self.curves["loss"].append(float(self.total_loss) / ((self.step - 1) % self.steps_per_epoch + 1))
+        self.curves[self.metric].append(value)
+        self.total_loss = 0.0
+        self._save()
+
+    def _finished(self) -> bool:
+        values = self.curves[self.metric]
+        if not values:
+            return False
+        reached = self.job.train.target is not None and max(values) >= self.job.train.target
+        stalled = len(values) - 1 - int(np.argmax(values)) >= self.recipe.patience
+        return reached or (stalled and not self.recipe.average)
+
+    def _take(self, batch: Batch) -> Any:
+        rows = self.recipe.batch_size if self.place.xla else len(batch.weights)
+        batch = filled(batch, -(-rows // self.place.replicas) * self.place.replicas)
+        weights = batch.weights
+        if self.class_weights is not None:
+            each = batch.targets @ self.class_weights if batch.targets.ndim > 1 else self.class_weights[batch.targets]
+            weights = weights * each
+        weights = (weights / max(float(weights.sum()), 1e-9)).astype(np.float32)
+        shares = self.place.shares
+        inputs = {name: shares(array) for name, array in batch.inputs.items()}
+        rate = tf.constant(self.recipe.rate(self.step, self.steps), tf.float32)
+        return self._step(inputs, shares(batch.targets), shares(weights), rate)
+
+    def _one_step(self, inputs: Any, targets: Any, weights: Any, rate: Any) -> Any:
+        loss, gradients = self.place.strategy.run(self._compiled, args=(inputs, targets, weights))
+        self.optimiser.apply(gradients, rate)
+        return self.place.strategy.reduce("SUM", loss, axis=None)
+
+    def _gradients(self, inputs: Any, targets: Any, weights: Any) -> Any:
+        with tf.GradientTape() as tape:
+            logits = tf.cast(self.model(inputs, training=True), tf.float32)
+            loss = tf.reduce_sum(weights * self.loss(targets, logits))
+        gradients = tape.gradient(loss, [getattr(variable, "value", variable) for variable in self.variables])
+        if self.place.replicas > 1:
+            gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        return loss, gradients
+
+    def _sample(self) -> None:
+        """Adds the weights to the mean over the last epoch, `AVERAGED` times."""
+        left = self.steps - self.step
+        every = max(min(self.steps_per_epoch, self.steps) // AVERAGED, 1)
+        if self.recipe.average and left < self.steps_per_epoch and left % every == 0:
+            weights = self.model.get_weights()
+            self.samples += 1
+            self.mean = self.mean or [np.zeros_like(weight) for weight in weights]
+            self.mean = [mean + (weight - mean) / self.samples for mean, weight in zip(self.mean, weights, strict=True)]
+
+    def _fit_into_time(self) -> None:
+        """Cuts the steps to what the recipe's seconds allow, by the time of the first steps."""
+        if self.recipe.seconds is None or self.place.workers > 1 or self.step > LAST_TIMED:
+            return
+        if self.step == FIRST_TIMED:
+            self.timed = time.monotonic()
+        elif self.step == LAST_TIMED and self.timed is not None:
+            each = (time.monotonic() - self.timed) / (LAST_TIMED - FIRST_TIMED)
+            self.steps = min(self.steps, max(int(self.recipe.seconds / each), LAST_TIMED))
+
+    def _report(self) -> None:
+        if time.monotonic() - self.reported > 0.5:
+            self.reported = time.monotonic()
+            values = self.curves[self.metric]
+            best = f", {self.metric} {max(values):.3f}" if values else ""
+            self.job.progress(self.step / self.steps, f"epoch {self.step // self.steps_per_epoch + 1}{best}")
+
+    def _save(self) -> None:
+        self.saved = time.monotonic()
+        if self.place.chief:
+            state = [np.asarray(variable) for variable in self._state]
+            values = {
+                "step": self.step,
+                "steps": self.steps,
+                "total_loss": float(self.total_loss),
+                "curves": self.curves,
+                "samples": self.samples,
+            }
+            self.checkpoint.save({"state": state, "best": self.best, "mean": self.mean}, values)
+
+    def _resume(self) -> None:
+        saved = self.checkpoint.load()
+        if saved is None:
+            return
+        for variable, value in zip(self._state, saved.arrays["state"], strict=True):
+            variable.assign(value)
+        self.best, self.mean = saved.arrays["best"], saved.arrays["mean"]
+        self.step, self.steps = saved.values["step"], saved.values["steps"]
+        self.total_loss, self.samples = saved.values["total_loss"], saved.values["samples"]
+        self.curves = saved.values["curves"]
+
+
+def weigh(train: Examples, dataset: Dataset, settings: TrainSettings) -> tuple[np.ndarray | None, np.ndarray]:
+    """The weight of each class, or None where all weigh the same, and each label's share of the rows."""
+    labels = len(dataset.labels)
+    counts = np.zeros(labels)
+    for block in train.blocks():
+        weights = block.weights
+        targets = block.targets
+        counts += weights @ targets if targets.ndim > 1 else np.bincount(targets, weights, labels)
+    prior = (counts / max(sum(train.block_rows), 1)).astype(np.float32)
+    balanced = settings.class_weights == "balanced" or (
+        settings.class_weights == "auto" and dataset.profile.imbalance >= IMBALANCE
+    )
+    if not balanced or dataset.task != "single":
+        return None, prior
+    weights = counts.sum() / (labels * np.maximum(counts, 1.0))
+    return weights.astype(np.float32), prior
+
+
+def filled(batch: Batch, rows: int) -> Batch:
+    """The batch with copies of its first row, of weight 0, up to `rows` rows."""
+    missing = rows - len(batch.weights)
+    if missing <= 0:
+        return batch
+    inputs = {name: np.concatenate([array, array[:1].repeat(missing, axis=0)]) for name, array in batch.inputs.items()}
+    targets = np.concatenate([batch.targets, batch.targets[:1].repeat(missing, axis=0)])
+    return Batch(inputs, targets, np.concatenate([batch.weights, np.zeros(missing, np.float32)]))
+
+
+def _tensors(inputs: dict[str, np.ndarray]) -> dict[str, Any]:
+    return {name: tf.convert_to_tensor(array) for name, array in inputs.items()}
