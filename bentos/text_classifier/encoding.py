@@ -1,9 +1,8 @@
 """From texts to the named inputs of the ONNX graph."""
 
 import io
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +13,13 @@ from bentos.text_classifier.text import clean, fold, words
 
 Inputs = dict[str, np.ndarray]
 ReadFile = Callable[[str], bytes]
+
+CHARACTERS = "\t"
+"""Stands before a character n-gram in a vocabulary; no folded text holds it."""
+
+# 1 + ln count by count. A table, because a vectorised logarithm may differ in the last bit with an
+# element's place in its array; counts beyond it are taken as its last.
+_SUBLINEAR = np.concatenate([[0.0], 1.0 + np.log(np.arange(1, 4097))])
 
 
 class Encoder(Protocol):
@@ -35,6 +41,10 @@ class TokenEncoder:
     @classmethod
     def load(cls, settings: TokenSettings, read: ReadFile) -> "TokenEncoder":
         return cls(settings, Tokenizer.from_buffer(read(settings.file)))
+
+    def dump(self) -> bytes:
+        """The tokenizer file's bytes, read back by `load`."""
+        return self.tokenizer.to_str().encode()
 
     def encode(self, texts: Sequence[str]) -> Inputs:
         prefix = self.settings.prefix
@@ -66,14 +76,21 @@ class GramEncoder:
         self.settings = settings
         self.vocabulary = vocabulary
         self.idf = idf
-        self._ids = {gram: index for index, gram in enumerate(vocabulary, start=1)}
-        self._idf = [0.0, *idf.tolist()]
+        self._idf = np.concatenate([[0.0], idf]).astype(np.float64)
+        words_by_id: dict[str, int] = {}
+        characters_by_id: dict[str, int] = {}
+        for index, gram in enumerate(vocabulary, start=1):
+            if gram.startswith(CHARACTERS):
+                characters_by_id[gram[1:]] = index
+            else:
+                words_by_id[gram] = index
+        self._ids = [words_by_id] * bool(settings.words) + [characters_by_id] * bool(settings.characters)
 
     @classmethod
     def load(cls, settings: GramSettings, read: ReadFile) -> "GramEncoder":
         with np.load(io.BytesIO(read(settings.file)), allow_pickle=False) as stored:
-            grams = stored["grams"].tobytes().decode().split("\n")
-            return cls(settings, grams, stored["idf"])
+            text = stored["grams"].tobytes().decode()
+            return cls(settings, text.split("\n") if text else [], stored["idf"])
 
     def dump(self) -> bytes:
         """The vocabulary file's bytes, read back by `load`."""
@@ -83,46 +100,55 @@ class GramEncoder:
         return buffer.getvalue()
 
     def encode(self, texts: Sequence[str]) -> Inputs:
-        bags = [self._bag(text) for text in texts]
-        width = max((len(ids) for ids, _ in bags), default=0) or 1
-        ids = np.zeros((len(texts), width), np.int32)
-        weights = np.zeros((len(texts), width), np.float32)
-        for row, (bag_ids, bag_weights) in enumerate(bags):
-            ids[row, : len(bag_ids)] = bag_ids
-            weights[row, : len(bag_weights)] = bag_weights
-        return {self.settings.name: ids, f"{self.settings.name}_weights": weights}
+        ids, weights, lengths = self.bags(texts)
+        width = int(lengths.max(initial=0)) or 1
+        filled = np.arange(width) < lengths[:, None]
+        padded_ids = np.zeros((len(texts), width), np.int32)
+        padded_weights = np.zeros((len(texts), width), np.float32)
+        padded_ids[filled] = ids
+        padded_weights[filled] = weights
+        return {self.settings.name: padded_ids, f"{self.settings.name}_weights": padded_weights}
 
-    def _bag(self, text: str) -> tuple[list[int], list[float]]:
+    def bags(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same without padding: ids int32 and weights float32 of all texts in a row, n-grams a text int64."""
         ids: list[int] = []
-        weights: list[float] = []
-        for group in gram_groups(fold(text), self.settings):
-            counts = [(index, count) for gram, count in Counter(group).items() if (index := self._ids.get(gram))]
-            ids.extend(index for index, _ in counts)
-            if self.settings.weighting == "tfidf":
-                raw = [(1.0 + math.log(count)) * self._idf[index] for index, count in counts]
-                norm = math.sqrt(sum(value * value for value in raw)) or 1.0
-                weights.extend(value / norm for value in raw)
-            else:
-                weights.extend(float(count) for _, count in counts)
-        if self.settings.weighting == "mean":
-            total = sum(weights) or 1.0
-            weights = [weight / total for weight in weights]
-        return ids, weights
+        counts: list[int] = []
+        sizes: list[int] = []
+        for text in texts:
+            for group, known in zip(gram_groups(fold(text), self.settings), self._ids, strict=True):
+                # Counting ids instead of strings hashes every n-gram once only.
+                found = Counter(map(known.get, group))
+                found.pop(None, None)
+                ids.extend(found)  # type: ignore[arg-type]  # None was taken out
+                counts.extend(found.values())
+                sizes.append(len(found))
+        groups = len(self._ids)
+        lengths = np.array(sizes, np.int64).reshape(len(texts), groups).sum(axis=1)
+        flat_ids = np.array(ids, np.int32)
+        count = np.array(counts, np.int64)
+        if self.settings.weighting == "tfidf":
+            raw = _SUBLINEAR[np.minimum(count, len(_SUBLINEAR) - 1)] * self._idf[flat_ids]
+            part = np.repeat(np.arange(len(sizes)), sizes)
+            scale = np.sqrt(np.bincount(part, raw * raw, len(sizes)))
+        else:
+            raw = count.astype(np.float64)
+            part = np.repeat(np.arange(len(texts)), lengths)
+            scale = np.bincount(part, raw, len(texts))
+        return flat_ids, (raw / scale[part]).astype(np.float32), lengths
 
 
-def gram_groups(folded: str, settings: GramSettings) -> Iterable[list[str]]:
+def gram_groups(folded: str, settings: GramSettings) -> Iterator[list[str]]:
     """The n-grams of a folded text: one list for words, one for characters, as far as each is set."""
     if settings.words:
         tokens = words(folded)
-        yield [
-            " ".join(tokens[start : start + size])
-            for size in range(settings.words[0], settings.words[1] + 1)
-            for start in range(len(tokens) - size + 1)
-        ]
+        grams = list(tokens) if settings.words[0] == 1 else []
+        for size in range(max(settings.words[0], 2), settings.words[1] + 1):
+            grams.extend(map(" ".join, zip(*(tokens[start:] for start in range(size)), strict=False)))
+        yield grams
     if settings.characters:
         padded = f" {folded} "
         yield [
-            "\t" + padded[start : start + size]
+            padded[start : start + size]
             for size in range(settings.characters[0], settings.characters[1] + 1)
             for start in range(len(padded) - size + 1)
         ]
