@@ -1,0 +1,82 @@
+"""Stage: make the served variant's scores mean what they say, on rows that it was not trained on."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow.parquet as pq
+
+from bentos.text_classifier.cpus import allowed_cpus
+from bentos.text_classifier.decoding import DECODERS
+from bentos.text_classifier.manifest import MANIFEST, Manifest, dump
+from bentos.text_classifier.model import TextModel
+from bentos.text_classifier.scope import fit_scope
+from tasks.examples import read_part
+from tasks.kinds import KINDS
+from tasks.manifests import Dataset
+from tasks.metrics import Bins, Outcome
+
+SCOPE_TEXTS = 200_000
+"""Training texts that the scope rule remembers n-grams of."""
+
+
+def calibrate(folder: Path, dataset: Dataset, out: Path) -> tuple[Path, dict[str, Any]]:
+    """Copies the model folder to `out` with temperature, thresholds and scope rule of its own.
+
+    All are fitted on the logits of this very variant, so that what quantisation changed is included.
+
+    Returns:
+        `out`, and what was fitted: temperature, thresholds, rows, and the validation part's
+        calibration before and after.
+    """
+    model = open_model(folder)
+    kind = KINDS[dataset.task]
+    texts, targets = rows_of(dataset, "validation")
+    logits = model.logits(texts)
+    temperature = kind.temperature(logits, targets)
+    thresholds = kind.thresholds(logits, targets, temperature) if kind.thresholds else None
+    seen = pq.read_table(dataset.train, columns=["text"]).slice(0, SCOPE_TEXTS)["text"].to_pylist()
+    fitted = msgspec.structs.replace(
+        model.manifest, temperature=temperature, thresholds=thresholds, scope=fit_scope(model, seen, texts)
+    )
+    write_folder(folder, out, fitted)
+    before, after = (outcome(logits, targets, manifest) for manifest in (model.manifest, fitted))
+    return out, {
+        "temperature": temperature,
+        "thresholds": thresholds,
+        "rows": len(texts),
+        "validation": {"before": calibration_of(before), "after": calibration_of(after)},
+    }
+
+
+def open_model(folder: Path) -> TextModel:
+    """The model folder opened for a whole part of a data set: on every CPU that may be used."""
+    return TextModel.load(folder, threads=allowed_cpus())
+
+
+def rows_of(dataset: Dataset, part: str) -> tuple[list[str], np.ndarray]:
+    """Texts and targets of a part that fits in memory."""
+    blocks = list(read_part(dataset, part))
+    return [text for block in blocks for text in block[0]], np.concatenate([block[1] for block in blocks])
+
+
+def outcome(logits: np.ndarray, targets: np.ndarray, manifest: Manifest) -> Outcome:
+    """What a model with this manifest makes of its logits."""
+    return KINDS[manifest.task].outcome(DECODERS[manifest.task].scores(logits, manifest), targets, manifest)
+
+
+def calibration_of(of: Outcome) -> dict[str, Any]:
+    """Calibration error and the bins of the reliability diagram."""
+    return Bins.of(of.confidence, of.correct).summary()
+
+
+def write_folder(source: Path, out: Path, manifest: Manifest) -> None:
+    """The model folder `source` as `out` with another manifest; `out` appears only when it is complete."""
+    unfinished = out.with_name(out.name + ".part")
+    for stale in (unfinished, out):
+        shutil.rmtree(stale, ignore_errors=True)
+    shutil.copytree(source, unfinished)
+    (unfinished / MANIFEST).write_bytes(dump(manifest))
+    unfinished.rename(out)

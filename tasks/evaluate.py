@@ -1,0 +1,125 @@
+"""Stage: the served variant on the untouched test part."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bentos.text_classifier.manifest import MANIFEST, dump
+from bentos.text_classifier.model import TextModel
+from bentos.text_classifier.scope import ScopeRule
+from tasks.calibrate import calibrate, calibration_of, open_model, outcome, rows_of
+from tasks.errors import InputError
+from tasks.kinds import KINDS
+from tasks.label_errors import MOST_ROWS, cross_validated_scores, rank_label_errors
+from tasks.manifests import Candidate, Dataset, Evaluation, Variant, content_of
+from tasks.metrics import Outcome, measure, proportion
+from tasks.slices import slices
+
+_SPLIT_COLUMNS = {"text", "label", "target", "weight", "group", "source", "line"}
+
+
+def evaluate(picked: Variant, candidate: Candidate, dataset: Dataset, seed: int, folder: Path) -> Evaluation:
+    """Calibrates the variant that will be served and judges it on the test part.
+
+    `folder` receives `model`, the calibrated model folder, and `predictions.parquet`, one row a test row.
+
+    Raises:
+        InputError: the test part has no rows.
+    """
+    table = pq.read_table(dataset.test)
+    if not table.num_rows:
+        raise InputError("the test part has no rows: give more data or a test source with rows of the known classes")
+    served, fitted = calibrate(picked.folder, dataset, folder / "model")
+    model = open_model(served)
+    texts, targets = rows_of(dataset, "test")
+    logits = model.logits(texts)
+    uncalibrated = msgspec.structs.replace(model.manifest, temperature=1.0)
+    result = outcome(logits, targets, model.manifest)
+    kind = KINDS[dataset.task]
+    measured = measure(result, seed, kind.figures)
+    predictions = folder / "predictions.parquet"
+    _write_predictions(predictions, table, model, model.scores(logits), result)
+    manifest = msgspec.structs.replace(
+        model.manifest,
+        metrics={name: figure.model_dump() for name, figure in measured.figures.items()},
+        lineage=model.manifest.lineage | {"data": dataset.content, "model": candidate.content},
+    )
+    (served / MANIFEST).write_bytes(dump(manifest))
+    return Evaluation(
+        folder=served,
+        metrics=measured.figures,
+        per_class=dict(zip(dataset.labels, measured.per_label, strict=True)),
+        confusion=_confusion(result),
+        calibration=fitted
+        | {"before": calibration_of(outcome(logits, targets, uncalibrated)), "after": calibration_of(result)},
+        slices=slices(texts, result.exact, table.select([n for n in table.column_names if n not in _SPLIT_COLUMNS])),
+        predictions=predictions,
+        label_errors=_label_errors(model, dataset, seed),
+        scope=_scope(model, logits, texts),
+        majority=_majority(table),
+        content=content_of(served, predictions),
+    )
+
+
+def _write_predictions(path: Path, table: pa.Table, model: TextModel, scores: np.ndarray, result: Outcome) -> None:
+    """text, label, predicted, score and correct of each test row; written whole or not at all."""
+    labels = np.array(model.manifest.labels, dtype=object)
+    cuts = np.split(labels[result.predicted.indices], result.predicted.indptr[1:-1])
+    answers = [answer.tolist() for answer in cuts]
+    several = pa.types.is_list(table.schema.field("label").type)
+    unfinished = path.with_name(path.name + ".part")
+    pq.write_table(
+        pa.table(
+            {
+                "text": table["text"],
+                "label": table["label"],
+                "predicted": answers if several else [answer[0] for answer in answers],
+                "score": scores.max(axis=1),
+                "correct": result.exact,
+            }
+        ),
+        unfinished,
+    )
+    unfinished.replace(path)
+
+
+def _confusion(result: Outcome) -> list[list[int]]:
+    """Rows of each true label (down) that were given each label (across)."""
+    return (result.actual.T @ result.predicted).toarray().astype(int).tolist()
+
+
+def _label_errors(model: TextModel, dataset: Dataset, seed: int) -> list[dict[str, Any]]:
+    """Doubtful labels: validation rows by the served model, training rows by a quick cross-validated one."""
+    labels = dataset.labels
+    texts, targets = rows_of(dataset, "validation")
+    found = rank_label_errors(texts, targets, model.scores(model.logits(texts)), labels, "validation")
+    texts, targets = rows_of(dataset, "train")
+    if len(texts) > MOST_ROWS:
+        drawn = np.sort(np.random.default_rng(seed).choice(len(texts), MOST_ROWS, replace=False))
+        texts, targets = [texts[row] for row in drawn.tolist()], targets[drawn]
+    scores = cross_validated_scores(texts, targets, len(labels), seed)
+    return found + rank_label_errors(texts, targets, scores, labels, "training")
+
+
+def _scope(model: TextModel, logits: np.ndarray, texts: list[str]) -> dict[str, Any]:
+    """How often the scope rule turns away texts that are known to be in scope."""
+    scope = model.manifest.scope
+    if scope is None:
+        return {}
+    outside = len(texts) - int(ScopeRule(scope).holds(logits, texts).sum())
+    return {
+        "method": scope.method,
+        "threshold": scope.threshold,
+        "stated_false_alarm_rate": scope.false_alarm_rate,
+        "test_false_alarm_rate": proportion(outside, len(texts)).model_dump(),
+    }
+
+
+def _majority(table: pa.Table) -> float:
+    """Accuracy on the test part of the best answer that is always the same."""
+    return Counter(map(str, table["label"].to_pylist())).most_common(1)[0][1] / table.num_rows

@@ -1,0 +1,80 @@
+"""Turning logits into probabilities that mean what they say, fitted on rows that were not trained on."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, log_expit, log_softmax
+
+_NARROWEST, _WIDEST = np.log(0.02), np.log(50.0)
+_LEAST_POSITIVES = 20
+
+
+def softmax_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
+    """The temperature with the highest likelihood (Guo et al. 2017) of int `targets` [rows] under softmax.
+
+    `logits`: float [rows, labels]. As in Platt (1999) the truth counts for a little less than
+    certain, so that a few rows without an error do not make every later answer certain.
+    """
+    rows, labels = logits.shape
+    if rows == 0 or labels < 2:
+        return 1.0
+    index = np.arange(rows)
+    doubt = 1.0 / (rows + 2.0)
+    centred = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+
+    def loss(log_temperature: float) -> float:
+        likelihood = log_softmax(centred / np.exp(log_temperature), axis=1)
+        return -float(((1.0 - doubt) * likelihood[index, targets] + doubt * likelihood.mean(axis=1)).mean())
+
+    return _minimum(loss)
+
+
+def sigmoid_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
+    """The same for 0/1 `targets` [rows, labels] under independent sigmoids."""
+    if logits.size == 0:
+        return 1.0
+    doubt = 1.0 / (len(logits) + 2.0)
+    truth = targets * (1.0 - doubt) + (1.0 - targets) * doubt
+    wide = logits.astype(np.float64)
+
+    def loss(log_temperature: float) -> float:
+        scaled = wide / np.exp(log_temperature)
+        return -float((truth * log_expit(scaled) + (1.0 - truth) * log_expit(-scaled)).mean())
+
+    return _minimum(loss)
+
+
+def f1_thresholds(logits: np.ndarray, targets: np.ndarray, temperature: float) -> list[float]:
+    """For every label the score from which F1 is best; for labels with few positives the best one over all labels.
+
+    Cuts lie halfway between neighbouring scores. The F1 of small changes of the cut is averaged, so
+    that a cut is not chosen for one lucky row.
+    """
+    scores = expit(logits.astype(np.float64) / temperature)
+    truths = targets.astype(bool)
+    overall = _best_cut(scores.ravel(), truths.ravel())
+    return [
+        _best_cut(scores[:, label], truths[:, label]) if truths[:, label].sum() >= _LEAST_POSITIVES else overall
+        for label in range(scores.shape[1])
+    ]
+
+
+def _best_cut(scores: np.ndarray, truths: np.ndarray) -> float:
+    if not truths.any():
+        return 0.5
+    order = np.argsort(-scores, kind="stable")
+    ranked, hits = scores[order], np.cumsum(truths[order])
+    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + hits[-1])
+    window = 1 + 2 * (len(f1) // 200)
+    smooth = np.convolve(np.pad(f1, window // 2, mode="edge"), np.full(window, 1 / window), mode="valid")
+    # A cut can only lie where the score changes.
+    changes = np.r_[ranked[:-1] > ranked[1:], True]
+    best = int(np.flatnonzero(changes)[smooth[changes].argmax()])
+    below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
+    return float(np.clip((ranked[best] + below) / 2, 0.01, 0.99))
+
+
+def _minimum(loss: Callable[[float], float]) -> float:
+    found = minimize_scalar(loss, bounds=(_NARROWEST, _WIDEST), method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(found.x))

@@ -1,0 +1,135 @@
+"""Stage: choose among the trained candidates by their validation part and the budget."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bentos.text_classifier.manifest import Manifest
+from tasks.calibrate import outcome, rows_of
+from tasks.errors import InputError
+from tasks.kinds import KINDS
+from tasks.manifests import Candidate, Dataset, Selection
+from tasks.metrics import drawn
+from tasks.settings import Budget, TrainSettings
+
+FASTER = 0.8
+"""An equal candidate is preferred when it needs at most this share of the best one's time."""
+
+_ROUNDS = 200
+_VALIDATION = "validation.npy"
+
+
+def select(
+    candidates: list[Candidate], skipped: dict[str, str], dataset: Dataset, train: TrainSettings, budget: Budget
+) -> Selection:
+    """The fastest candidate that is not told apart from the best one within the budget.
+
+    The one-standard-error rule (Breiman et al. 1984), with the error of the *difference* from the
+    best candidate on the same validation rows, which is smaller than that of either score.
+
+    Raises:
+        InputError: there is no candidate.
+    """
+    if not candidates:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+        raise InputError(
+            f"no candidate was trained ({reasons or 'none was asked for'}): name others in train.candidates"
+        )
+    metric = train.metric or KINDS[dataset.task].metric
+    ranked = sorted(candidates, key=lambda one: (-one.score, _cost(one), one.size_bytes, one.name))
+    fitting = [one for one in ranked if not _over(one, budget)]
+    if not fitting:
+        chosen = min(ranked, key=lambda one: (len(_over(one, budget)), _cost(one), one.size_bytes))
+        reason = (
+            f"{chosen.name} was chosen because it comes nearest to the budget, which no candidate keeps: "
+            + "; ".join(_over(chosen, budget))
+        )
+        return Selection(chosen=chosen, reason=reason, candidates=candidates, skipped=skipped)
+    best = fitting[0]
+    errors = {one.name: _error_of_difference(best, one, dataset, metric) for one in fitting[1:]}
+    equals = [one for one in fitting[1:] if best.score - one.score <= errors[one.name]]
+    faster = [one for one in equals if _cost(one) <= FASTER * _cost(best)]
+    chosen = min(faster, key=lambda one: (_cost(one), -one.score), default=best)
+    if chosen is best:
+        reason = _best_reason(best, fitting, equals, metric)
+    else:
+        reason = _equal_reason(chosen, best, errors[chosen.name], metric)
+    dearer = [one for one in ranked if one.score > best.score]
+    if dearer:
+        over = "; ".join(_over(dearer[0], budget))
+        reason += f"; {dearer[0].name} with {dearer[0].score:.1%} is over the budget ({over})"
+    return Selection(chosen=chosen, reason=reason + ".", candidates=candidates, skipped=skipped)
+
+
+def pareto(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
+    """Every candidate with its score, latency and size, best first, and whether no other is better in all.
+
+    `on_front` candidates are the ones worth having: more accuracy costs time or size.
+    """
+    return [
+        {
+            "name": one.name,
+            "score": one.score,
+            "latency_ms": one.latency_ms,
+            "size_bytes": one.size_bytes,
+            "on_front": not any(_dominates(other, one) for other in candidates),
+        }
+        for one in sorted(candidates, key=lambda one: (-one.score, _cost(one)))
+    ]
+
+
+def _dominates(one: Candidate, other: Candidate) -> bool:
+    pairs = [(one.score, other.score), (-_cost(one), -_cost(other)), (-one.size_bytes, -other.size_bytes)]
+    return all(mine >= theirs for mine, theirs in pairs) and any(mine > theirs for mine, theirs in pairs)
+
+
+def _error_of_difference(best: Candidate, other: Candidate, dataset: Dataset, metric: str) -> float:
+    """Standard error of the difference of two candidates' scores, by draws of the same validation rows for both."""
+    files = [one.folder / _VALIDATION for one in (best, other)]
+    targets = rows_of(dataset, "validation")[1]
+    logits = [np.load(file) for file in files if file.exists()]
+    if len(logits) < 2 or any(len(one) != len(targets) for one in logits):
+        # Without the rows the scores count as independent, which errs on the side of 'equal'.
+        return float(np.hypot(best.error, other.error))
+    manifest = Manifest(task=dataset.task, labels=dataset.labels, encoders=[])
+    first, second = (drawn(outcome(one, targets, manifest), metric, seed=0, rounds=_ROUNDS) for one in logits)
+    return float(np.std(first - second))
+
+
+def _over(candidate: Candidate, budget: Budget) -> list[str]:
+    """What of the budget a candidate breaks, in words."""
+    broken = []
+    if budget.max_latency_ms and candidate.latency_ms and candidate.latency_ms > budget.max_latency_ms:
+        broken.append(f"{candidate.latency_ms:.2f} ms a text, {budget.max_latency_ms:g} ms allowed")
+    if budget.max_size_mb and candidate.size_bytes > budget.max_size_mb * 1e6:
+        broken.append(f"{candidate.size_bytes / 1e6:.1f} MB, {budget.max_size_mb:g} MB allowed")
+    return broken
+
+
+def _cost(candidate: Candidate) -> float:
+    """Milliseconds a text; infinite when it was not measured, so that no speed is claimed for it."""
+    return candidate.latency_ms if candidate.latency_ms else float("inf")
+
+
+def _best_reason(best: Candidate, fitting: list[Candidate], equals: list[Candidate], metric: str) -> str:
+    score = f"{_words(metric)} on the validation part, {best.score:.1%}"
+    if len(fitting) == 1:
+        return f"{best.name} was chosen because no other candidate was there to choose ({score})"
+    reason = f"{best.name} was chosen because its {score}, is the best"
+    if equals:
+        names = ", ".join(one.name for one in equals)
+        return f"{reason}; {names} cannot be told from it by these rows but would not answer much faster"
+    return f"{reason}, ahead of {fitting[1].name} with {fitting[1].score:.1%} by more than chance explains"
+
+
+def _equal_reason(chosen: Candidate, best: Candidate, error: float, metric: str) -> str:
+    return (
+        f"{chosen.name} was chosen because its {_words(metric)} on the validation part, {chosen.score:.1%}, cannot be "
+        f"told from the best, {best.score:.1%} of {best.name} (standard error of the difference "
+        f"{100 * error:.1f} points), and it answers {_cost(best) / _cost(chosen):.1f} times as fast"
+    )
+
+
+def _words(metric: str) -> str:
+    return metric.replace("_", " ").replace("f1", "F1")
