@@ -64,6 +64,8 @@ class DataSettings(Settings):
     """Share of the rows kept untouched until the end, when no test source is given."""
     refit: bool = False
     """Train the chosen model again on training and validation rows together."""
+    memory: str = "1GB"
+    """Working memory of validation and splitting; larger tables spill to disk."""
     personal_data: Literal["keep", "mask", "hash", "drop"] = "keep"
     """What happens to e-mail addresses, telephone, card and identity numbers."""
 

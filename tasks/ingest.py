@@ -1,0 +1,108 @@
+"""Ingest: from a source to one table of texts and labels, with what could not be read set aside."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.errors import InputError
+from tasks.label_kinds import KINDS, find_task
+from tasks.manifests import Table, content_of
+from tasks.quarantine import by_kind, write_quarantine
+from tasks.settings import SourceSettings
+from tasks.sources import OWN_COLUMNS, Reading, source_of
+from tasks.workspace import engine, identifier, literal, scratch_folder
+
+
+def ingest(settings: SourceSettings, folder: Path, seed: int) -> Table:
+    """Reads `settings.source` into `folder`/table.parquet.
+
+    Rows that cannot be read go to quarantine.csv (source, line, reason, excerpt). With `settings.rows`
+    that many rows are drawn, each text with the same chance, by `seed`, whatever their order.
+
+    Raises:
+        InputError: there is no such source, it holds no row, or its columns cannot be told.
+        PipelineError: the folder cannot be written.
+    """
+    for name in settings.extra_columns:
+        if name in OWN_COLUMNS:
+            raise InputError(f"The extra column {name!r} has a name that the pipeline uses itself; rename it.")
+    with scratch_folder(folder) as scratch, engine(scratch, settings.memory) as duck:
+        reading = Reading(settings, scratch)
+        rows_read = _store(source_of(settings.source).read(reading), reading.schema, scratch / "raw.parquet")
+        if rows_read == 0:
+            raise InputError(f"{settings.source}: there is a header but no row below it.")
+        duck.read_parquet(str(scratch / "raw.parquet")).create_view("raw")
+        task, separator = find_task(duck, settings, reading)
+        duck.execute(
+            f"CREATE VIEW judged AS SELECT * REPLACE (coalesce(reason, {KINDS[task].misfit}) AS reason) FROM raw"
+        )
+        quarantined = _reasons(duck)
+        if sum(quarantined.values()) == rows_read:
+            raise InputError(f"{_first_fault(duck)} No row of the source can be used.")
+        rows = _write_table(duck, settings, KINDS[task].typed.replace("$separator", literal(separator)), seed, scratch)
+        write_quarantine(
+            duck, "SELECT source, line, reason, text FROM judged WHERE reason IS NOT NULL", scratch / "quarantine.csv"
+        )
+        for name in ("quarantine.csv", "table.parquet"):
+            (scratch / name).replace(folder / name)
+    if rows < rows_read - sum(quarantined.values()):
+        reading.note(f"{rows:,} of {rows_read:,} rows were drawn")
+    return Table(
+        path=folder / "table.parquet",
+        task=task,
+        text_column=reading.text_column,
+        label_column=reading.label_column,
+        extra_columns=list(settings.extra_columns),
+        rows_read=rows_read,
+        rows=rows,
+        quarantined=by_kind(quarantined),
+        quarantine=folder / "quarantine.csv",
+        notes=reading.notes,
+        content=content_of(folder / "table.parquet", task),
+    )
+
+
+def _store(batches: Iterator[pa.RecordBatch], schema: pa.Schema, path: Path) -> int:
+    """Writes the batches as they come; the number of rows."""
+    rows = 0
+    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    return rows
+
+
+def _reasons(duck: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    return dict(
+        duck.execute(
+            "SELECT reason, count(*) FROM judged WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, min(line), 1"
+        ).fetchall()
+    )
+
+
+def _first_fault(duck: duckdb.DuckDBPyConnection) -> str:
+    source, line, reason = duck.execute(
+        "SELECT source, line, reason FROM judged WHERE reason IS NOT NULL ORDER BY source, line LIMIT 1"
+    ).fetchall()[0]
+    return f"{source}, line {line}: {reason}."
+
+
+def _write_table(
+    duck: duckdb.DuckDBPyConnection, settings: SourceSettings, label: str, seed: int, scratch: Path
+) -> int:
+    extra = "".join(f", {identifier(name)}" for name in settings.extra_columns)
+    # The hash of a text orders the texts in a way that no file order can change; its copies stay together.
+    drawn = (
+        f"QUALIFY row_number() OVER (ORDER BY md5_number_lower(text || {literal(str(seed))}), label, line)"
+        f" <= {settings.rows} ORDER BY source, line"
+        if settings.rows
+        else ""
+    )
+    duck.execute(
+        f"""COPY (SELECT text, {label} AS label, source, line{extra} FROM judged WHERE reason IS NULL {drawn})
+            TO {literal(scratch / "table.parquet")} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"""
+    )
+    return pq.read_metadata(scratch / "table.parquet").num_rows

@@ -1,0 +1,86 @@
+"""Where labelled texts come from: one file a kind of source, found by importing this package's modules.
+
+A source gives its rows as Arrow batches of one schema, so that a file of any size is never held whole.
+A row that cannot be used travels in the same stream with the reason it cannot.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from tasks.errors import InputError
+from tasks.settings import SourceSettings
+
+OWN_COLUMNS = ("text", "label", "form", "source", "line", "reason")
+
+
+@dataclass
+class Reading:
+    """One reading of a source: what was asked for, a scratch folder, and what is found out on the way."""
+
+    settings: SourceSettings
+    scratch: Path
+    text_column: str = "text"
+    label_column: str = "label"
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Keeps something a person should know, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """`label` is the class name (form null), or JSON: a list of names (`list`) or of spans (`spans`)."""
+        extra = [(name, pa.string()) for name in self.settings.extra_columns]
+        return pa.schema(
+            [
+                ("text", pa.large_string()),
+                ("label", pa.large_string()),
+                ("form", pa.string()),
+                ("source", pa.string()),
+                ("line", pa.int64()),
+                ("reason", pa.string()),
+                *extra,
+            ]
+        )
+
+
+class Source(Protocol):
+    """A kind of source."""
+
+    name: str
+    rank: int
+    """Sources are asked in this order whether a name is theirs."""
+
+    def claims(self, source: str) -> bool:
+        """Whether `source` names one of this kind."""
+        ...
+
+    def read(self, reading: Reading) -> Iterator[pa.RecordBatch]:
+        """Batches of `reading.schema`; raises InputError when there is nothing to read."""
+        ...
+
+
+_REGISTRY: dict[str, Source] = {}
+
+
+def register(source: Source) -> Source:
+    """Makes a kind of source available."""
+    _REGISTRY[source.name] = source
+    return source
+
+
+def source_of(name: str) -> Source:
+    """The kind of source that `name` stands for."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    for source in sorted(_REGISTRY.values(), key=lambda kind: kind.rank):
+        if source.claims(name):
+            return source
+    raise InputError(f"{name!r} is no source: give a file, folder, glob, `-`, URL, or `docstrings`.")

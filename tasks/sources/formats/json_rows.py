@@ -1,0 +1,106 @@
+"""JSON: one object a line, or an array of objects; both streamed."""
+
+import json
+from collections.abc import Iterator
+from typing import IO, Any
+
+import orjson
+import pyarrow as pa
+
+from tasks.errors import InputError
+from tasks.sources import Reading
+from tasks.sources.batches import Batcher
+from tasks.sources.columns import Columns, find_columns
+from tasks.sources.opening import File, open_text
+
+_PIECE = 1 << 20
+
+
+def read(file: File, encoding: str, reading: Reading) -> Iterator[pa.RecordBatch]:
+    """Batches of `reading.schema`; `line` is the line, or in an array the object's number from 1.
+
+    The columns are the keys of the first objects; a key that a row lacks is a missing value there.
+    A line that is no JSON object is a rejected row.
+    """
+    batcher = Batcher(reading, file.name)
+    columns: Columns | None = None
+    with open_text(file, encoding) as text:
+        for line, entry, wrong in _entries(file, text):
+            if not isinstance(entry, dict):
+                batcher.reject(line, str(entry), wrong or "not a JSON object")
+            else:
+                columns = columns or _columns(entry, file, reading)
+                names = columns.names
+                batcher.add(
+                    line,
+                    entry.get(names[columns.text]),
+                    entry.get(names[columns.label]),
+                    tuple(entry.get(names[index]) for index in columns.extra),
+                )
+            if batcher.full():
+                yield from batcher.flush()
+    if columns is None:
+        raise InputError(f'{file.name}: holds no JSON object such as {{"text": …, "label": …}}.')
+    yield from batcher.flush()
+
+
+def _columns(entry: dict[str, Any], file: File, reading: Reading) -> Columns:
+    columns = find_columns(list(entry), reading.settings, file.name)
+    reading.text_column, reading.label_column = columns.text_name, columns.label_name
+    return columns
+
+
+def _entries(file: File, text: IO[str]) -> Iterator[tuple[int, Any, str | None]]:
+    start = text.read(1)
+    while start and (start.isspace() or start == "\ufeff"):
+        start = text.read(1)
+    if start == "[":
+        for number, entry in enumerate(_array(file, text), start=1):
+            yield number, entry, None
+    else:
+        yield from _lines(start, text)
+
+
+def _lines(start: str, text: IO[str]) -> Iterator[tuple[int, Any, str | None]]:
+    for number, rest in enumerate(text, start=1):
+        line = start + rest
+        start = ""
+        if line.isspace():
+            continue
+        try:
+            yield number, _parsed(line), None
+        except ValueError as error:
+            yield number, line.strip(), f"not JSON: {error}"
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return orjson.loads(line)
+    except ValueError:
+        # The standard library reads what the faster one refuses: lone surrogates, numbers beyond 64 bits.
+        return json.loads(line)
+
+
+def _array(file: File, text: IO[str]) -> Iterator[Any]:
+    decoder = json.JSONDecoder()
+    buffer, position, count = "", 0, 0
+    while True:
+        while position < len(buffer) and buffer[position] in " \t\r\n,":
+            position += 1
+        if position < len(buffer) and buffer[position] == "]":
+            return
+        try:
+            entry, position = decoder.raw_decode(buffer, position)
+        except ValueError as error:
+            piece = text.read(max(_PIECE, len(buffer) - position))
+            if not piece:
+                raise InputError(
+                    f"{file.name}: the JSON array breaks off or is damaged after object {count} ({error})."
+                ) from error
+            buffer, position = buffer[position:] + piece, 0
+            continue
+        if position == len(buffer):
+            # A number may go on in the next piece; objects cannot.
+            buffer, position = "", 0
+        count += 1
+        yield entry

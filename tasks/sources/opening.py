@@ -1,0 +1,165 @@
+"""Opening one file wherever it lies: decompressed by its first bytes, decoded by what it turns out to be."""
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+import charset_normalizer
+import fsspec
+import zstandard
+
+from tasks.errors import InputError
+
+_CHUNK = 1 << 20
+_SAMPLE = 1 << 16
+_COMPRESSED: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
+    b"(\xb5/\xfd": lambda stream: zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+}
+_FOREIGN = {
+    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet or document; save it as CSV",
+    b"%PDF": "a PDF document; save its table as CSV",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"SQLite format 3\x00": "an SQLite database; name it as sqlite:///PATH with --query",
+}
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_BROKEN = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a source: `name` is shown to people, `path` lies in the fsspec file system `system`."""
+
+    name: str
+    path: str
+    system: fsspec.AbstractFileSystem
+
+    @property
+    def suffixes(self) -> list[str]:
+        return self.path.rsplit("/", 1)[-1].casefold().split(".")[1:]
+
+
+@contextmanager
+def open_bytes(file: File) -> Iterator[IO[bytes]]:
+    """The file's bytes, decompressed when its first bytes say gzip, zstd, bz2 or xz.
+
+    Raises:
+        InputError: it cannot be opened, is cut off, or is a kind of file that holds no table.
+    """
+    try:
+        with file.system.open(file.path, "rb") as raw:
+            start = bytes(raw.read(16))  # type: ignore[arg-type]
+            raw.seek(0)
+            for magic, kind in _FOREIGN.items():
+                if start.startswith(magic):
+                    raise InputError(f"{file.name} is {kind}.")
+            wrap = next((wrap for magic, wrap in _COMPRESSED.items() if start.startswith(magic)), None)
+            if wrap is None:
+                yield raw  # type: ignore[misc]
+            else:
+                with wrap(raw) as unpacked:
+                    yield io.BufferedReader(_Whole(unpacked), _CHUNK)
+    except _BROKEN as error:
+        raise InputError(f"{file.name} cannot be read: {_why(error)}.") from error
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, PermissionError):
+        return "no permission; check the file's owner and mode"
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, EOFError):
+        return "its compressed data is cut off; copy or download it again"
+    if isinstance(error, (zlib.error, lzma.LZMAError, zstandard.ZstdError, gzip.BadGzipFile)):
+        return f"its compressed data is damaged ({error}); copy or download it again"
+    return str(error) or type(error).__name__
+
+
+class _Whole(io.RawIOBase):
+    """A decompressing stream that must end at the end of its compressed data; zstd's does not say by itself."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def detect_encoding(file: File) -> tuple[str, str | None]:
+    """(encoding, note) of a text file: by its mark, else UTF-8 when all of it is, else the likeliest.
+
+    The whole file is read once, in pieces: what is not UTF-8 may stand far behind the beginning.
+    A few bytes that are not UTF-8 in a file that otherwise is do not change its encoding.
+    """
+    with open_bytes(file) as stream:
+        start = stream.read(_SAMPLE)
+        for mark, encoding in _MARKS:
+            if start.startswith(mark):
+                return encoding, None
+        if wide := _unmarked_utf16(start):
+            return wide, f"{file.name}: read as {wide.upper()}, assumed since every other byte is zero"
+        decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        foreign = characters = 0
+        sample = b""
+        chunk = start
+        while chunk:
+            text = decoder.decode(chunk)
+            if not text.isascii():
+                beyond = sum(character > "\x7f" for character in text[:_SAMPLE])
+                bad = sum("\udc80" <= character <= "\udcff" for character in text[:_SAMPLE])
+                foreign, characters = foreign + bad, characters + beyond
+                if bad and len(sample) < 4 * _SAMPLE:
+                    sample += b"\n".join(line for line in chunk.split(b"\n") if not line.isascii())[:_SAMPLE]
+            chunk = stream.read(_CHUNK)
+    if foreign <= 0.05 * characters:
+        return "utf-8", None
+    return _likeliest(file, sample)
+
+
+def _unmarked_utf16(start: bytes) -> str | None:
+    even, odd = start[0:4096:2].count(0), start[1:4096:2].count(0)
+    half = len(start[:4096]) // 2
+    if half and odd > 0.4 * half and even < 0.05 * half:
+        return "utf-16-le"
+    if half and even > 0.4 * half and odd < 0.05 * half:
+        return "utf-16-be"
+    return None
+
+
+def _likeliest(file: File, sample: bytes) -> tuple[str, str]:
+    best = charset_normalizer.from_bytes(sample).best()
+    if best is None:
+        raise InputError(f"{file.name}: its encoding cannot be told; save it as UTF-8.")
+    # GB18030 contains GBK and GB2312; the wider one reads every such file.
+    encoding = "gb18030" if best.encoding in ("gb2312", "gbk", "gb18030", "hz") else best.encoding
+    return encoding, f"{file.name}: read as {encoding.upper()}, assumed since it is not UTF-8"
+
+
+@contextmanager
+def open_text(file: File, encoding: str) -> Iterator[IO[str]]:
+    """The file's characters, line ends as they are; bytes foreign to `encoding` become lone surrogates."""
+    errors = "surrogateescape" if encoding.startswith(("utf-8", "gb", "cp", "iso", "latin")) else "replace"
+    with open_bytes(file) as stream, io.TextIOWrapper(stream, encoding, errors, newline="") as text:  # type: ignore[arg-type]
+        yield text
