@@ -38,13 +38,16 @@ class Span(msgspec.Struct, frozen=True):
     score: float
 
 
-class Prediction(msgspec.Struct, omit_defaults=True):
-    """One text's answer. `id` is filled by the service, `in_scope` where the model has a scope rule."""
+class Prediction(msgspec.Struct):
+    """One text's answer. `id` is filled by the service, `in_scope` where the model has a scope rule.
+
+    `spans` are of tagging models alone; unset, their JSON leaves the field out.
+    """
 
     label: str | None = None
     score: float | None = None
     labels: list[LabelScore] = []
-    spans: list[Span] | None = None
+    spans: list[Span] | msgspec.UnsetType = msgspec.UNSET
     id: str = ""
     in_scope: bool | None = None
 

@@ -1,0 +1,112 @@
+"""The few ASGI pieces that the service needs: a request, a response, a stream."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+JSON_TYPE = (b"content-type", b"application/json")
+
+
+class Disconnected(Exception):
+    """The client left before its answer."""
+
+
+class TooLarge(Exception):
+    """The body is larger than the limit."""
+
+
+class Response:
+    """Status, body and headers without content-length."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, body: bytes, headers: Headers) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+
+class Stream:
+    """A 200 answer that is sent as it is made."""
+
+    __slots__ = ("chunks", "headers", "status")
+
+    def __init__(self, chunks: AsyncIterator[bytes], headers: Headers) -> None:
+        self.status = 200
+        self.chunks = chunks
+        self.headers = headers
+
+
+class Request:
+    """One HTTP request; `id` names it in headers and records."""
+
+    __slots__ = ("caller", "id", "receive", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive, request_id: str) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.id = request_id
+        self.caller: Any = None
+
+    def header(self, name: bytes) -> bytes | None:
+        """The header's value by its lower-case name."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                return value
+        return None
+
+    def client_name(self) -> str:
+        """The caller where a guard named one, else the address."""
+        if self.caller is not None:
+            return str(self.caller)
+        client = self.scope.get("client")
+        return client[0] if client else ""
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives; raises `Disconnected`."""
+        more = True
+        while more:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            more = message.get("more_body", False)
+            yield message.get("body", b"")
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body; raises `TooLarge` beyond `limit` bytes, and `Disconnected`."""
+        message = await self.receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        body = message.get("body", b"")
+        if message.get("more_body", False):
+            parts = [body]
+            size = len(body)
+            async for chunk in self.chunks():
+                size += len(chunk)
+                if size > limit:
+                    raise TooLarge
+                parts.append(chunk)
+            body = b"".join(parts)
+        if len(body) > limit:
+            raise TooLarge
+        return body
+
+
+async def send_response(send: Send, response: Response, extra: Headers, head: bool = False) -> None:
+    headers = [*response.headers, *extra]
+    if response.status != 304:
+        headers.append((b"content-length", b"%d" % len(response.body)))
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head else response.body})
+
+
+async def send_stream(send: Send, stream: Stream, extra: Headers) -> None:
+    await send({"type": "http.response.start", "status": stream.status, "headers": [*stream.headers, *extra]})
+    async for chunk in stream.chunks:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})

@@ -1,0 +1,228 @@
+"""Dynamic micro-batching: what waits together is run together, and nothing waits for company.
+
+The model is either free or busy. While it is busy requests gather; the moment it is free, what has
+gathered becomes the next batch. An idle service thus adds no wait, a loaded one batches as much as
+arrives. Batches that are expected to be short run on the event loop itself, since handing them to a
+thread would cost more than they do; longer ones run in one thread, so that reading, refusing and
+health checks go on meanwhile.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from bentos.text_classifier.asgi import Disconnected
+from bentos.text_classifier.decoding import Options, Prediction
+
+logger = logging.getLogger(__name__)
+
+INLINE_SECONDS = 0.004
+"""Batches that are expected to take less run on the event loop."""
+
+BATCH_CHARACTERS = 32_768
+"""A batch takes no further text beyond so many characters, so that one long text delays few others."""
+
+_TEXT_COST = 40
+"""What a text costs beside its length, in characters."""
+
+_SMOOTHING = 0.1
+
+
+class Busy(Exception):
+    """More waits than may; `retry_after` is the expected time until it is done, in seconds."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"busy for {retry_after:.1f} s")
+        self.retry_after = retry_after
+
+
+class Item(NamedTuple):
+    text: str
+    options: Options
+
+
+Infer = Callable[[list[Item]], list[Prediction | Exception]]
+"""Answers for the items in order; an exception stands where one item alone cannot be answered."""
+
+
+class Job:
+    """The texts of one request on their way through the model."""
+
+    __slots__ = ("answers", "future", "left", "options", "taken", "texts", "turn")
+
+    def __init__(
+        self, texts: Sequence[str], options: Options, future: asyncio.Future[list[Prediction]], turn: int
+    ) -> None:
+        self.texts = texts
+        self.options = options
+        self.future = future
+        self.answers: list[Prediction | None] = [None] * len(texts)
+        self.turn = turn
+        self.taken = 0
+        self.left = len(texts)
+
+    def settle(self, index: int, answer: Prediction | Exception) -> None:
+        if self.future.done():
+            return
+        if isinstance(answer, Exception):
+            self.future.set_exception(answer)
+            return
+        self.answers[index] = answer
+        self.left -= 1
+        if not self.left:
+            self.future.set_result(self.answers)  # type: ignore[arg-type]  # all are filled
+
+
+class Batcher:
+    """Runs texts of many requests through one model. For one event loop.
+
+    Args:
+        infer: runs a batch; called from one thread at a time.
+        max_batch: texts a batch.
+        max_queue: requests that may wait.
+        max_wait_seconds: expected wait of a new request beyond which it is refused.
+        observe: called with (texts, seconds) after every batch.
+    """
+
+    def __init__(
+        self,
+        infer: Infer,
+        *,
+        max_batch: int,
+        max_queue: int,
+        max_wait_seconds: float,
+        observe: Callable[[int, float], None] = lambda texts, seconds: None,
+    ) -> None:
+        self._infer = infer
+        self._max_batch = max_batch
+        self._max_queue = max_queue
+        self._max_wait_seconds = max_wait_seconds
+        self._observe = observe
+        self._waiting: deque[Job] = deque()
+        self._waiting_units = 0
+        self._active = False
+        self._in_thread = False
+        self._seconds_per_unit = 0.0
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for the model."""
+        return len(self._waiting)
+
+    @property
+    def slow(self) -> bool:
+        """Whether the model is at work in its thread, so that a new request has to wait."""
+        return self._in_thread
+
+    def expected_wait(self) -> float:
+        """Seconds until a new request's first texts are run: everyone's next turn comes before."""
+        return self._waiting_units * self._seconds_per_unit
+
+    def submit(
+        self, texts: Sequence[str], options: Options, *, patient: bool = False
+    ) -> asyncio.Future[list[Prediction]]:
+        """A future of one prediction a text. Cancelling it, or failing it, drops what was not yet run.
+
+        Raises:
+            Busy: more waits than may, unless `patient`.
+        """
+        if not patient and self._waiting:
+            wait = self.expected_wait()
+            if len(self._waiting) >= self._max_queue or wait > self._max_wait_seconds:
+                raise Busy(wait)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Prediction]] = loop.create_future()
+        if not texts:
+            future.set_result([])
+            return future
+        self._wait(Job(texts, options, future, _units(texts[: self._max_batch])))
+        if not self._active:
+            self._active = True
+            loop.call_soon(self._step)
+        return future
+
+    def close(self) -> None:
+        """Fails what still waits and ends the thread after its batch."""
+        for job in self._waiting:
+            if not job.future.done():
+                job.future.set_exception(Disconnected())
+        self._waiting.clear()
+        self._waiting_units = 0
+        self._executor.shutdown(wait=True)
+
+    def _take(self) -> list[tuple[Job, int]]:
+        """The next batch. A request of many texts takes turns with the others, a batch each."""
+        batch: list[tuple[Job, int]] = []
+        characters = 0
+        unfinished: list[Job] = []
+        while self._waiting and len(batch) < self._max_batch and characters < BATCH_CHARACTERS:
+            job = self._waiting.popleft()
+            self._waiting_units -= job.turn
+            if job.future.done():
+                continue
+            while job.taken < len(job.texts) and len(batch) < self._max_batch and characters < BATCH_CHARACTERS:
+                batch.append((job, job.taken))
+                characters += len(job.texts[job.taken])
+                job.taken += 1
+            if job.taken < len(job.texts):
+                unfinished.append(job)
+        for job in unfinished:
+            self._wait(job)
+        return batch
+
+    def _wait(self, job: Job) -> None:
+        self._waiting.append(job)
+        self._waiting_units += job.turn
+
+    def _step(self) -> None:
+        batch = self._take()
+        if not batch:
+            self._active = False
+            return
+        items = [Item(job.texts[index], job.options) for job, index in batch]
+        loop = asyncio.get_running_loop()
+        if _units([item.text for item in items]) * self._seconds_per_unit <= INLINE_SECONDS:
+            self._settle(batch, *self._timed(items))
+            loop.call_soon(self._step)
+            return
+        self._in_thread = True
+        running = loop.run_in_executor(self._executor, self._timed, items)
+        running.add_done_callback(lambda done: self._after_thread(batch, done))
+
+    def _after_thread(
+        self,
+        batch: list[tuple[Job, int]],
+        done: "asyncio.Future[tuple[list[Prediction | Exception], float]]",
+    ) -> None:
+        self._in_thread = False
+        if done.cancelled():
+            return
+        self._settle(batch, *done.result())
+        self._step()
+
+    def _timed(self, items: list[Item]) -> tuple[list[Prediction | Exception], float]:
+        started = time.perf_counter()
+        try:
+            answers = self._infer(items)
+        except Exception as error:
+            # A batch must not take its requests, or the loop that feeds the model, down with it.
+            logger.exception("a batch of %d texts failed", len(items))
+            answers = list[Prediction | Exception]([error] * len(items))
+        return answers, time.perf_counter() - started
+
+    def _settle(self, batch: list[tuple[Job, int]], answers: list[Prediction | Exception], seconds: float) -> None:
+        rate = seconds / _units([job.texts[index] for job, index in batch])
+        known = self._seconds_per_unit
+        self._seconds_per_unit = known + _SMOOTHING * (rate - known) if known else rate
+        self._observe(len(batch), seconds)
+        for (job, index), answer in zip(batch, answers, strict=True):
+            job.settle(index, answer)
+
+
+def _units(texts: Sequence[str]) -> int:
+    return sum(map(len, texts)) + _TEXT_COST * len(texts)

@@ -1,0 +1,125 @@
+"""What requests may hold and what answers hold; a refused one is told its field and reason."""
+
+import json
+import re
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from bentos.text_classifier.decoding import Prediction
+from bentos.text_classifier.explain import Attribution
+from bentos.text_classifier.problems import Problem
+
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+TopK = Annotated[int, Meta(ge=1, le=100_000, description="labels at most, best first; 1 when not given, or all that pass in a multi-label model")]  # fmt: skip  # noqa: E501
+Threshold = Annotated[float, Meta(ge=0, le=1, description="labels with a lower score are left out of `labels`")]
+OnlyLabels = Annotated[list[str], Meta(min_length=1, description="only these labels in `labels`")]
+Label = Annotated[str, Meta(max_length=1000)]
+
+
+class PredictBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    texts: list[str]
+    top_k: TopK | None = None
+    threshold: Threshold | None = None
+    labels: OnlyLabels | None = None
+    explain: Annotated[bool, Meta(description="add the words' contributions to each prediction")] = False
+
+
+class ExplainBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    text: str
+    label: Annotated[str | None, Meta(description="the label to explain; the best one when not given")] = None
+    budget: Annotated[int, Meta(ge=20, le=2000, description="model evaluations at most")] | None = None
+
+
+class FeedbackBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: Annotated[str, Meta(min_length=1, max_length=128, description="of the prediction that is put right")]
+    text: str
+    label: Annotated[
+        Label | Annotated[list[Label], Meta(max_length=1000)], Meta(description="the right label or labels")
+    ]
+
+
+class StreamLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    text: str
+    id: str | None = None
+
+
+class ModelIdentity(msgspec.Struct, frozen=True):
+    """The model that made an answer; `bento` is the tag of its bento."""
+
+    bento: str
+    name: str
+    version: str
+
+
+class ExplainedPrediction(Prediction, kw_only=True):
+    """A prediction with what each of the text's words adds to its score."""
+
+    attributions: list[Attribution]
+
+
+class PredictAnswer(msgspec.Struct):
+    predictions: list[Prediction] | list[ExplainedPrediction]
+    model: ModelIdentity
+
+
+class ExplainAnswer(msgspec.Struct):
+    """`attributions` in text order; `start` and `end` are code points of the text as it was sent."""
+
+    id: str
+    label: str
+    score: float
+    attributions: list[Attribution]
+    model: ModelIdentity
+
+
+class FeedbackAnswer(msgspec.Struct):
+    id: str
+    stored: bool
+
+
+def decode(body: bytes, decoder: "msgspec.json.Decoder[Body]") -> Body:
+    """The request in `body`; lone surrogates, which JSON can spell and UTF-8 cannot, become U+FFFD.
+
+    Raises:
+        Problem: 400 for what is no JSON, 422 for a wrong or missing field.
+    """
+    try:
+        if _SURROGATE_ESCAPE.search(body):
+            body = _without_surrogates(body)
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise refusal(error) from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise Problem(400, f"the body is no valid JSON in UTF-8: {error}") from None
+
+
+def _without_surrogates(body: bytes) -> bytes:
+    text = json.dumps(json.loads(body, parse_constant=_no_number), ensure_ascii=False)
+    return _SURROGATE.sub("\ufffd", text).encode()
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no JSON")
+
+
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_PLACE = re.compile(r"^(?P<reason>.*?)(?: - at `\$\.?(?P<place>.*)`)?$", re.DOTALL)
+_NAMED = re.compile(r"field `(?P<name>[^`]*)`")
+
+
+def refusal(error: msgspec.ValidationError) -> Problem:
+    """422 with the place in the request that msgspec names."""
+    match = _PLACE.match(str(error))
+    reason, place = (match["reason"], match["place"] or "") if match else (str(error), "")
+    if named := _NAMED.search(reason):
+        place = f"{place}.{named['name']}" if place else named["name"]
+    return Problem(422, reason.replace("`", "'"), place or None)
+
+
+def encode(answer: Any) -> bytes:
+    """Strict JSON: no NaN, no lone surrogates."""
+    return msgspec.json.encode(answer)

@@ -1,0 +1,31 @@
+"""What a serving process does to itself before it loads anything heavy."""
+
+import logging
+import os
+import resource
+
+logger = logging.getLogger(__name__)
+
+_LIBRARY_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
+
+
+def limit_libraries(threads: int) -> None:
+    """Keeps BLAS, OpenMP and the tokenizers to `threads`; works only before they are imported."""
+    for variable in _LIBRARY_THREADS:
+        os.environ.setdefault(variable, str(threads))
+    if threads == 1:
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def raise_descriptor_limit() -> int:
+    """Raises the soft limit of open files to the hard one, warns when that is low, and returns it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if 0 < hard < 4096:
+        logger.warning("only %d files may be open: about %d connections at one time", hard, hard - 64)
+    return hard
+
+
+def counters_folder() -> str | None:
+    """Where workers of one service let their counters meet: TEXT_CLASSIFIER_COUNTERS, or BentoML's folder for it."""
+    return os.environ.get("TEXT_CLASSIFIER_COUNTERS") or os.environ.get("PROMETHEUS_MULTIPROC_DIR")

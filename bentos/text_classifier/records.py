@@ -1,0 +1,207 @@
+"""Append-only JSON lines written off the request path: feedback, predictions, requests.
+
+Every process writes files of its own, `<kind>-<UTC time>-<pid>-<number>.jsonl`, so that no two
+writers share one, and starts a new one when the last is full. A reader takes the files of a kind in
+the order of their names; a last line without its newline is still being written.
+"""
+
+import hashlib
+import logging
+import os
+import threading
+import time
+from asyncio import AbstractEventLoop, Future, get_running_loop
+from collections import deque
+from collections.abc import Callable, Sequence
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+logger = logging.getLogger(__name__)
+
+_SECONDS = 0.25
+_MOST_QUEUED = 100_000
+_SEGMENTS = 16
+
+
+class PredictionRecord(msgspec.Struct, frozen=True):
+    """`text` is kept only where the settings say so; `sha256` is of the text in UTF-8."""
+
+    time: float
+    id: str
+    version: str
+    label: str | None
+    score: float | None
+    in_scope: bool | None
+    characters: int
+    words: int
+    sha256: str
+    text: str | None = None
+
+
+class FeedbackRecord(msgspec.Struct, frozen=True):
+    """`version` served when the feedback came; `client` is the caller's name where one is known, else its address."""
+
+    time: float
+    id: str
+    text: str
+    label: str | list[str]
+    version: str
+    client: str
+
+
+class AccessRecord(msgspec.Struct, frozen=True):
+    time: float
+    id: str
+    method: str
+    path: str
+    status: int
+    milliseconds: float
+    client: str
+
+
+class RecordsFull(Exception):
+    """The records of this kind have reached their size, or the disk is full."""
+
+
+def prediction_record(moment: float, version: str, text: str, answer: Any, store_text: bool) -> PredictionRecord:
+    """What is kept of a prediction."""
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+    return PredictionRecord(
+        moment, answer.id, version, answer.label, answer.score, answer.in_scope, len(text), len(text.split()),
+        digest, text if store_text else None,
+    )  # fmt: skip
+
+
+class RecordWriter:
+    """Writes records of one kind. For one event loop; a thread of its own does the writing.
+
+    Args:
+        folder: where the files go; made when it is not there.
+        kind: the beginning of the files' names.
+        max_bytes: size of all files of the kind.
+        keep_all: refuse new records at that size, instead of deleting the oldest file.
+    """
+
+    def __init__(self, folder: Path, kind: str, max_bytes: int, *, keep_all: bool) -> None:
+        self._folder = folder
+        self._kind = kind
+        self._max_bytes = max_bytes
+        self._keep_all = keep_all
+        self._queue: deque[tuple[Callable[[], Sequence[msgspec.Struct]], Future[None] | None]] = deque()
+        self._wake = threading.Event()
+        self._closing = False
+        self._file: FileIO | None = None
+        self._size = 0
+        self._number = 0
+        self._loop: AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self.dropped = 0
+
+    def add(self, make: Callable[[], Sequence[msgspec.Struct]]) -> None:
+        """Records what `make` gives, called in the writing thread; dropped and counted when too much waits."""
+        if len(self._queue) >= _MOST_QUEUED:
+            self.dropped += 1
+            return
+        self._queue.append((make, None))
+        self._start()
+
+    async def store(self, record: msgspec.Struct) -> None:
+        """Returns once the record is on the disk.
+
+        Raises:
+            RecordsFull: it cannot be stored.
+        """
+        self._loop = get_running_loop()
+        stored: Future[None] = self._loop.create_future()
+        self._queue.append((lambda: [record], stored))
+        self._start()
+        self._wake.set()
+        await stored
+
+    def close(self) -> None:
+        """Writes what is queued and ends the thread."""
+        self._closing = True
+        self._wake.set()
+        if self._thread:
+            self._thread.join()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write_all, name=f"{self._kind} records", daemon=True)
+            self._thread.start()
+
+    def _write_all(self) -> None:
+        while not (self._closing and not self._queue):
+            self._wake.wait(_SECONDS)
+            self._wake.clear()
+            if self._queue:
+                self._write_queued()
+        if self._file:
+            self._file.close()
+
+    def _write_queued(self) -> None:
+        lines: list[bytes] = []
+        waiting: list[Future[None]] = []
+        while self._queue and len(lines) < 10_000:
+            make, stored = self._queue.popleft()
+            lines += [msgspec.json.encode(record) + b"\n" for record in make()]
+            if stored:
+                waiting.append(stored)
+        refused: Exception | None = None
+        try:
+            self._append(b"".join(lines), durable=bool(waiting))
+        except (OSError, RecordsFull) as error:
+            logger.error("%d %s records cannot be stored: %s", len(lines), self._kind, error)
+            self.dropped += len(lines)
+            refused = RecordsFull(str(error))
+        for stored in waiting:
+            assert self._loop
+            self._loop.call_soon_threadsafe(_settle, stored, refused)
+
+    def _append(self, content: bytes, durable: bool) -> None:
+        if self._file is None or self._size + len(content) > self._max_bytes // _SEGMENTS:
+            self._next_file()
+        assert self._file
+        view = memoryview(content)
+        while view:
+            view = view[self._file.write(view) :]
+        self._size += len(content)
+        if durable:
+            os.fsync(self._file.fileno())
+
+    def _next_file(self) -> None:
+        if self._file:
+            self._file.close()
+            self._file = None
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._make_room()
+        moment = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        self._number += 1
+        name = f"{self._kind}-{moment}-{os.getpid()}-{self._number:06}.jsonl"
+        self._file = (self._folder / name).open("ab", buffering=0)
+        self._size = 0
+
+    def _make_room(self) -> None:
+        files = sorted(self._folder.glob(f"{self._kind}-*.jsonl"))
+        sizes = {file: file.stat().st_size for file in files}
+        total = sum(sizes.values())
+        limit = self._max_bytes - self._max_bytes // _SEGMENTS
+        if total > limit and self._keep_all:
+            raise RecordsFull(f"{self._folder} holds {total} bytes of {self._kind}; read them and take them away")
+        for file in files:
+            if total <= limit:
+                break
+            file.unlink(missing_ok=True)
+            total -= sizes[file]
+
+
+def _settle(stored: "Future[None]", refused: Exception | None) -> None:
+    if stored.done():
+        return
+    if refused:
+        stored.set_exception(refused)
+    else:
+        stored.set_result(None)

@@ -1,0 +1,79 @@
+"""What the service reads at start: `service.json` beside the model folder, and two environment variables."""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+MODEL_VARIABLE = "TEXT_CLASSIFIER_MODEL"
+RECORDS_VARIABLE = "TEXT_CLASSIFIER_RECORDS"
+SETTINGS = "service.json"
+
+
+class SettingsError(Exception):
+    """`service.json` cannot be used; the message names the field and the reason."""
+
+
+class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a model is served. Every limit is of one worker process."""
+
+    workers: int | None = None
+    """Processes; one for each CPU that may be used when not set."""
+    threads: int | None = None
+    """ONNX Runtime threads of a worker; 1 when not set."""
+    gpu: int = 0
+    """Above 0 the CUDA provider is asked for."""
+    strict_gpu: bool = False
+    """Refuse to start when CUDA was asked for and is not there, instead of a loud warning."""
+    max_queue: int = 256
+    """Requests that may wait for the model; beyond it the answer is 429."""
+    max_wait_seconds: float = 2.0
+    """Expected wait for the model beyond which the answer is 429."""
+    max_pending_mb: float = 64.0
+    """Bytes of requests held at one time; beyond it the answer is 429."""
+    max_batch: int = 32
+    """Texts run together."""
+    max_texts: int = 1024
+    """Texts a request."""
+    max_body_mb: float = 8.0
+    """Size of a request; a stream may be of any size."""
+    max_text_characters: int = 100_000
+    """Length of a text, as in training."""
+    max_explained: int = 16
+    """Texts of a request that asks for explanations."""
+    max_streams: int = 16
+    """Streams open at one time."""
+    explain_budget: int = 200
+    """Most model evaluations of one explanation."""
+    records: str | None = None
+    """Folder of feedback and prediction records; feedback is refused when not set."""
+    prediction_share: float = 0.0
+    """Share of the predictions that are recorded, from 0 to 1."""
+    store_texts: bool = False
+    """Record predictions with their text instead of its SHA-256."""
+    max_records_mb: float = 256.0
+    """Size of each kind of record: old prediction records go, new feedback is refused."""
+    access_log: bool = False
+    """Record every request (time, method, path, status, milliseconds, id)."""
+
+
+def model_folder() -> Path:
+    """The folder in TEXT_CLASSIFIER_MODEL, or `model` beside this package's code."""
+    chosen = os.environ.get(MODEL_VARIABLE)
+    return Path(chosen) if chosen else Path(__file__).parent / "model"
+
+
+def load_settings(file: Path) -> ServiceSettings:
+    """The settings in `file`, all defaults when there is none; TEXT_CLASSIFIER_RECORDS names the records' folder.
+
+    Raises:
+        SettingsError: the file is damaged or names an unknown setting.
+    """
+    settings = ServiceSettings()
+    if file.is_file():
+        try:
+            settings = msgspec.json.decode(file.read_bytes(), type=ServiceSettings)
+        except msgspec.MsgspecError as error:
+            raise SettingsError(f"{file}: {error}") from error
+    records = os.environ.get(RECORDS_VARIABLE)
+    return msgspec.structs.replace(settings, records=records) if records else settings

@@ -1,0 +1,43 @@
+"""The files of the page at `/`, held in memory."""
+
+import hashlib
+import mimetypes
+from pathlib import Path
+
+from bentos.text_classifier.asgi import Headers, Request, Response
+
+WEB = Path(__file__).parent / "web"
+
+_HEADERS: Headers = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    # The files of another version may be served after a swap.
+    (b"cache-control", b"no-cache"),
+]
+
+
+class Page:
+    """One file and its headers."""
+
+    def __init__(self, content: bytes, kind: str) -> None:
+        self.content = content
+        self.etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'.encode()
+        charset = "; charset=utf-8" if kind.startswith("text/") or kind.endswith("javascript") else ""
+        self.headers: Headers = [(b"content-type", f"{kind}{charset}".encode()), (b"etag", self.etag), *_HEADERS]
+
+    def answer(self, request: Request) -> Response:
+        if request.header(b"if-none-match") == self.etag:
+            return Response(304, b"", self.headers)
+        return Response(200, self.content, self.headers)
+
+
+def pages(folder: Path = WEB) -> dict[str, Page]:
+    """Path to page for every file under `folder`; `index.html` is `/`."""
+    found = {}
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+            found["/" + file.relative_to(folder).as_posix()] = Page(file.read_bytes(), kind)
+    if "/index.html" in found:
+        found["/"] = found["/index.html"]
+    return found

@@ -1,0 +1,141 @@
+"""One serving process without BentoML's own stack: `python -m bentos.text_classifier.worker`.
+
+It accepts from a listening socket that it inherits (`--fd`) or from a port of its own (`--port`).
+Ready means that a real prediction was made: then, and only then, it begins to accept and writes one
+JSON line to `--ready-fd`. A service that cannot start writes nothing there and exits with 1.
+
+On SIGTERM or SIGINT it drains. It accepts no more, but goes on reading from open connections for
+the grace: every answer now carries `Connection: close`, so that a client's next request goes to a
+new connection, and another worker. A connection on which nothing was asked during the grace is
+closed at its end. Then it exits with 0.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from bentos.text_classifier.cpus import share
+from bentos.text_classifier.process import counters_folder, limit_libraries, raise_descriptor_limit
+from bentos.text_classifier.settings import SETTINGS, SettingsError, load_settings, model_folder
+
+logger = logging.getLogger("bentos.text_classifier")
+
+GRACE_SECONDS = 3.0
+"""How long idle connections are read from after SIGTERM."""
+
+FINISH_SECONDS = 30.0
+"""How long requests at work may take after that."""
+
+KEEP_ALIVE_SECONDS = 75
+"""Idle connections are kept longer than clients and proxies usually do, so that these close first."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serves until a signal ends it; the exit status."""
+    started = time.monotonic()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
+    options = _parser().parse_args(arguments)
+    folder = options.model or model_folder()
+    try:
+        settings = load_settings(options.settings or folder.parent / SETTINGS)
+    except SettingsError as error:
+        logger.error("%s", error)
+        return 1
+    _, threads = share(settings.workers, options.threads or settings.threads)
+    limit_libraries(threads)
+    raise_descriptor_limit()
+    # Imported here: the libraries read the thread limits when they are first imported.
+    import uvicorn
+
+    from bentos.text_classifier.app import Application
+
+    counters = options.counters or counters_folder()
+    application = Application(
+        folder, settings, threads=threads, bento=options.bento, counters_folder=Path(counters) if counters else None
+    )
+    listener = _listener(options)
+
+    class Worker(uvicorn.Server):
+        """uvicorn with a readiness report and a drain that cannot race with requests."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if not self.should_exit and options.ready_fd is not None:
+                _tell(options.ready_fd, listener, time.monotonic() - started)
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for server in self.servers:
+                server.close()
+            application.drain()
+            end = time.monotonic() + options.grace
+            while self.server_state.connections and time.monotonic() < end and not self.force_exit:
+                await asyncio.sleep(0.02)
+            await super().shutdown(sockets)
+
+    config = uvicorn.Config(
+        application,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=2048,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(FINISH_SECONDS),
+    )
+    server = Worker(config)
+
+    def end(number: int, frame: object) -> None:
+        # uvicorn raises the signal that ended it once more when it is done; before it begins, there is nothing to end.
+        if not server.started:
+            sys.exit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bentos.text_classifier.worker", description="One serving process.")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--fd", type=int, help="listening socket to accept from")
+    place.add_argument("--port", type=int, help="port to listen at; 0 for a free one")
+    parser.add_argument("--host", default="127.0.0.1", help="address for --port")
+    parser.add_argument("--model", type=Path, help="model folder")
+    parser.add_argument("--settings", type=Path, help="service.json; beside the model folder when not given")
+    parser.add_argument("--bento", help="tag that answers name")
+    parser.add_argument("--threads", type=int, help="ONNX Runtime threads")
+    parser.add_argument("--counters", help="folder where the counters of several workers meet")
+    parser.add_argument("--ready-fd", type=int, help="file descriptor that is told when the worker is ready")
+    parser.add_argument("--grace", type=float, default=GRACE_SECONDS, help="seconds that idle connections stay open")
+    return parser
+
+
+def _listener(options: argparse.Namespace) -> socket.socket:
+    if options.fd is not None:
+        return socket.socket(fileno=options.fd)
+    listener = socket.create_server((options.host, options.port), backlog=2048)
+    logger.info("listening at http://%s:%d", *listener.getsockname()[:2])
+    return listener
+
+
+def _tell(descriptor: int, listener: socket.socket, seconds: float) -> None:
+    port = listener.getsockname()[1]
+    line = json.dumps({"ready": True, "pid": os.getpid(), "port": port, "seconds": round(seconds, 3)})
+    os.write(descriptor, line.encode() + b"\n")
+    os.close(descriptor)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
