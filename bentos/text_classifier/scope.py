@@ -1,27 +1,51 @@
 """Whether a text is like the training data at all.
 
-The score is the share of a text's character n-grams that no training text holds: a compact hashed
-set of n-grams (a Bloom filter with one hash) stands in the manifest. Texts with a score above a
-threshold are out of scope; the threshold is the quantile of the validation texts' scores that
-raises a stated share of false alarms.
+Three signs are added up: the text's pairs of neighbouring words are rare in the training texts, its
+runs of four characters are, and the model's energy (minus the log-sum-exp of the logits, Liu et al.
+2020) is high. The first two know another subject or language, whatever the model makes of it; the
+third knows texts that use familiar words for something new. Rarity is the mean of minus the logarithm of
+each n-gram's document frequency; every sign is scaled to mean 0 and deviation 1 on the validation
+texts, and the two rarities count as much as the energy.
+
+A text whose sum is above a threshold is out of scope. The threshold is that of split conformal
+prediction (Vovk et al. 2005): at most the stated share of texts like the validation texts is above.
+
+Document frequencies stand in the manifest as one hashed table of 4-bit powers of two.
 """
 
 import base64
 import zlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from math import ceil
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from bentos.text_classifier.manifest import Scope
-from bentos.text_classifier.text import fold
+from bentos.text_classifier.text import fold, words
 
 if TYPE_CHECKING:
     from bentos.text_classifier.model import TextModel
 
-METHOD = "n-gram novelty"
-_SIZE = 4
-_BITS = 17
+METHOD = "rarity and energy"
+
+_BITS = (10, 17)
+_LEVELS = 16
+_WEIGHTS = np.array([0.5, 0.5, 1.0])
+# What a text is about shows in its beginning; this bounds the work for a very long one.
+_CHARACTERS = 4096
+_FIRST, _LAST = 1, 2
+_MIX = np.uint32(0x9E3779B1)
+
+
+class _Parameters(msgspec.Struct, frozen=True):
+    """`levels`: the table, zlib and base 85; `mean` and `deviation` of the three signs on the validation texts."""
+
+    documents: int
+    levels: str
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 def fit_scope(
@@ -29,29 +53,60 @@ def fit_scope(
 ) -> Scope:
     """The scope rule of `model`: what it saw, and a threshold for the stated rate of false alarms.
 
-    `validation_texts` must be none of `train_texts`.
+    `validation_texts` must be like the training texts and none of them; for a stated rate r it takes
+    1 / r of them, with fewer the threshold is the largest score.
     """
-    seen = np.zeros(1 << _BITS, bool)
-    for text in train_texts:
-        seen[_hashes(text)] = True
-    parameters = {"seen": base64.b85encode(zlib.compress(np.packbits(seen).tobytes(), 9)).decode()}
-    scope = Scope(METHOD, 0.0, false_alarm_rate, parameters)
-    scores = ScopeRule(scope).scores(model.logits(validation_texts), validation_texts)
-    threshold = float(np.quantile(scores, 1.0 - false_alarm_rate, method="higher"))
-    return Scope(METHOD, threshold, false_alarm_rate, parameters)
+    parameters = _Parameters(len(train_texts), _pack(_levels(train_texts)))
+    logits = model.logits(validation_texts)
+    signs = ScopeRule(Scope(METHOD, 0.0, false_alarm_rate, _plain(parameters))).signs(logits, validation_texts)
+    deviation = signs.std(axis=0)
+    parameters = msgspec.structs.replace(
+        parameters,
+        mean=tuple(signs.mean(axis=0).tolist()),
+        deviation=tuple(np.where(deviation > 0, deviation, 1.0).tolist()),
+    )
+    scope = Scope(METHOD, 0.0, false_alarm_rate, _plain(parameters))
+    scores = np.sort(ScopeRule(scope).scores(logits, validation_texts))
+    rank = min(ceil((len(scores) + 1) * (1.0 - false_alarm_rate)), len(scores))
+    return msgspec.structs.replace(scope, threshold=float(scores[rank - 1]))
 
 
 class ScopeRule:
-    """A scope rule ready for use."""
+    """A scope rule ready for use; raises `ValueError` for parameters that are not such a rule's."""
 
     def __init__(self, scope: Scope) -> None:
-        packed = zlib.decompress(base64.b85decode(scope.parameters["seen"]))
-        self._seen = np.unpackbits(np.frombuffer(packed, np.uint8)).astype(bool)
+        if scope.method != METHOD:
+            raise ValueError(f"unknown scope method {scope.method!r}")
+        parameters = msgspec.convert(scope.parameters, _Parameters)
+        self._table = _unpack(parameters.levels)
+        self._shift = np.uint32(33 - len(self._table).bit_length())
+        self._mean = np.array(parameters.mean)
+        self._deviation = np.array(parameters.deviation)
+        # A level stands for its documents' geometric mean, level 0 for half a document.
+        counts = np.concatenate([[0.5], 2.0 ** (np.arange(_LEVELS - 1) + 0.5) * (1 / 2**0.5)])
+        self._rarity = np.log(max(parameters.documents, 1) / counts)
         self.threshold = scope.threshold
 
+    def signs(self, logits: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+        """Rarity of word pairs, rarity of character runs, energy: float64 [texts, 3].
+
+        Only logits of whole texts, [texts, labels], have an energy; it is 0 for those of positions.
+        """
+        rarities = [self._mean_rarity(*grams) for grams in _grams(texts)]
+        energy = np.zeros(len(texts))
+        if logits.ndim == 2:
+            top = logits.max(axis=1).astype(np.float64)
+            energy = -top - np.log(np.exp(logits - top[:, None]).sum(axis=1))
+        return np.stack([*rarities, energy], axis=1)
+
+    def _mean_rarity(self, hashes: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        values = np.append(self._rarity[self._table[hashes >> self._shift]], 0.0)
+        spans = np.stack([starts, starts + sizes], axis=1).ravel()
+        return np.add.reduceat(values, spans)[::2] / sizes
+
     def scores(self, logits: np.ndarray, texts: Sequence[str]) -> np.ndarray:
-        """How unlike the training data each text is, float64 [texts]; above the threshold is out of scope."""
-        return np.array([1.0 - self._seen[_hashes(text)].mean() for text in texts])
+        """How unlike the training data each text is, float64 [texts]; above `threshold` is out of scope."""
+        return ((self.signs(logits, texts) - self._mean) / self._deviation) @ _WEIGHTS
 
     def holds(self, logits: np.ndarray, texts: Sequence[str]) -> np.ndarray:
         """Whether each text is like the training data, bool [texts]."""
@@ -63,11 +118,56 @@ def in_scope(scope: Scope, logits: np.ndarray, texts: Sequence[str]) -> np.ndarr
     return ScopeRule(scope).holds(logits, texts)
 
 
-def _hashes(text: str) -> np.ndarray:
-    """Hashed character n-grams of the folded text, with a space at both ends; int64, at least one."""
-    codes = np.frombuffer(f"  {fold(text)}  ".encode("utf-32-le"), np.uint32)
-    mixed = np.zeros(len(codes) - _SIZE + 1, np.uint32)
-    for offset in range(_SIZE):
-        mixed = (mixed ^ codes[offset : offset + len(mixed)]) * np.uint32(0x9E3779B1)
-        mixed ^= mixed >> np.uint32(15)
-    return (mixed >> np.uint32(32 - _BITS)).astype(np.int64)
+def _grams(texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Of all pairs of words, then of all runs of characters: hashes, uint32, and where each text's start, and how many.
+
+    Every text has at least one of each, since its ends count as words and as spaces.
+    """
+    folded = [fold(text[:_CHARACTERS]) for text in texts]
+    ends: list[int] = []
+    sizes: list[int] = []
+    for text in folded:
+        found = [zlib.crc32(word.encode()) for word in words(text)]
+        ends += [_FIRST, *found, _LAST]
+        sizes.append(len(found) + 2)
+    yield _joined(np.array(ends, np.uint32), 1), *_places(sizes, 1)
+    codes = np.frombuffer("".join([f"  {text}  " for text in folded]).encode("utf-32-le"), np.uint32)
+    yield _joined(_joined(codes, 1), 2), *_places([len(text) + 4 for text in folded], 3)
+
+
+def _joined(hashes: np.ndarray, distance: int) -> np.ndarray:
+    """One hash for every two that stand `distance` apart."""
+    mixed = (hashes[:-distance] * _MIX) ^ hashes[distance:]
+    mixed *= _MIX
+    return mixed ^ (mixed >> np.uint32(15))
+
+
+def _places(sizes: list[int], lost: int) -> tuple[np.ndarray, np.ndarray]:
+    """Start and number of each text's n-grams in a row over all texts; the `lost` last of each reach into the next."""
+    lengths = np.array(sizes)
+    return lengths.cumsum() - lengths, lengths - lost
+
+
+def _levels(texts: Sequence[str]) -> np.ndarray:
+    """Document frequencies of hashed n-grams, uint8: 0 for none, else 1 + floor(log2), a power of two long."""
+    counts = np.zeros(1 << _BITS[1], np.int64)
+    for text in texts:
+        for hashes, *_ in _grams([text]):
+            counts[np.unique(hashes >> np.uint32(32 - _BITS[1]))] += 1
+    # Few texts need no large table: it is folded as long as it stays nearly empty.
+    while len(counts) > 1 << _BITS[0] and np.count_nonzero(counts) * 8 < len(counts):
+        counts = counts.reshape(-1, 2).sum(axis=1)
+    return np.minimum(np.ceil(np.log2(counts + 1)), _LEVELS - 1).astype(np.uint8)
+
+
+def _plain(parameters: _Parameters) -> dict[str, Any]:
+    return msgspec.json.decode(msgspec.json.encode(parameters))
+
+
+def _pack(levels: np.ndarray) -> str:
+    return base64.b85encode(zlib.compress((levels[::2] << 4 | levels[1::2]).tobytes(), 9)).decode()
+
+
+def _unpack(packed: str) -> np.ndarray:
+    halves = np.frombuffer(zlib.decompress(base64.b85decode(packed)), np.uint8)
+    return np.stack([halves >> 4, halves & 15], axis=1).ravel()
