@@ -1,0 +1,154 @@
+"""Deploy: a package that passed its smoke test takes over the traffic, or everything stays as it was."""
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tasks.errors import DeploymentError, InputError
+from tasks.manifests import Deployment, Package, content_of
+from tasks.package import NAME, bento_source, store
+from tasks.serving import control, lifecycle, processes
+from tasks.serving.listener import open_listener
+from tasks.serving.record import Live, Version, note, read_live
+from tasks.settings import ServeSettings
+from tasks.smoke import check_contract, check_known, smoke
+
+SETTLE_SECONDS = 15.0
+"""How long connections may still reach the version before, once the new one has taken over."""
+
+
+def deploy(
+    package: Package,
+    serve: ServeSettings,
+    known: list[tuple[str, str]],
+    state: Path,
+    why: str = "a new version was trained",
+) -> Deployment:
+    """Smoke test on a spare port, hot swap, the same questions again through the public port.
+
+    Args:
+        known: texts with the answers that the model must give, see `smoke.known_answers`.
+        state: where `live.json` lies, which names the live version.
+        why: kept in the history.
+
+    Raises:
+        DeploymentError: something failed; the version that was live still is, and answered all along.
+    """
+    version = Version.of(package, serve)
+    with _one_at_a_time(state):
+        before = read_live(state)
+        try:
+            checks = smoke(package, serve, known, state)
+            _listen(state, serve)
+            running = lifecycle.swap(state, version, "deployed", why)
+        except DeploymentError as error:
+            note(state, "refused", package.tag, str(error))
+            _leave_as_before(state, before)
+            raise
+        try:
+            _check_public(running["url"], package.tag, known)
+        except (DeploymentError, httpx.HTTPError) as error:
+            _return_to(state, before, package.tag, str(error))
+            raise DeploymentError(f"{package.tag} failed through the public port: {error}") from error
+    return Deployment(
+        tag=package.tag,
+        url=running["url"],
+        previous=before.version.tag if before else None,
+        state="live",
+        smoke=checks,
+        latency_ms=next(check["median_ms"] for check in checks if "median_ms" in check),
+    )
+
+
+def rollback(to: str | None, state: Path, why: str) -> Deployment:
+    """Returns to the version before the live one, or to the version `to`, without a lost request.
+
+    Raises:
+        InputError: there is no such version, or its bento is gone.
+        DeploymentError: it does not come up; the live version still answers.
+    """
+    with _one_at_a_time(state):
+        live = lifecycle.required_live(state)
+        version = _earlier(live, to)
+        _listen(state, live.version.serve)
+        running = lifecycle.swap(state, version, "rolled back", why)
+        _check_public(running["url"], version.tag, [])
+    return Deployment(tag=version.tag, url=running["url"], previous=live.version.tag, state="rolled back")
+
+
+def _earlier(live: Live, to: str | None) -> Version:
+    offered = ", ".join(version.tag for version in live.versions[:-1]) or "none"
+    if to is None:
+        version = live.previous
+        if version is None:
+            raise InputError(f"{live.version.tag} is the only version that was deployed: there is none to return to")
+    else:
+        tag = to if ":" in to else f"{NAME}:{to}"
+        version = live.find(tag) or _stored(tag, live.version.serve)
+        if version is None:
+            raise InputError(f"there is no version {tag}; versions that were live before: {offered}")
+    if not bento_source(version.path).is_dir():
+        raise InputError(f"the bento of {version.tag} is gone from {version.path}; versions before: {offered}")
+    return version
+
+
+def _stored(tag: str, serve: ServeSettings) -> Version | None:
+    path = store() / tag.partition(":")[2]
+    if not bento_source(path).is_dir():
+        return None
+    return Version(tag=tag, path=path, content=content_of(bento_source(path)), serve=serve)
+
+
+def _listen(state: Path, serve: ServeSettings) -> None:
+    """Brings the deployment up at the address that is asked for, with the version that is live."""
+    running = lifecycle.start(state, serve.host, serve.port)
+    if serve.port not in (0, running["port"]) or serve.host != running["host"]:
+        if serve.port != running["port"]:
+            open_listener(serve.host, serve.port).close()
+        lifecycle.stop(state)
+        lifecycle.start(state, serve.host, serve.port)
+
+
+def _leave_as_before(state: Path, before: Live | None) -> None:
+    if before is None:
+        lifecycle.stop(state)
+
+
+def _return_to(state: Path, before: Live | None, tag: str, why: str) -> None:
+    if before is None:
+        note(state, "withdrawn", tag, why)
+        lifecycle.stop(state)
+        (state / "live.json").unlink()
+    else:
+        lifecycle.swap(state, before.version, "withdrawn", f"{tag}: {why}")
+
+
+def _check_public(url: str, tag: str, known: list[tuple[str, str]]) -> None:
+    """Asks through the public port, on new connections, until only `tag` answers."""
+    until = time.monotonic() + SETTLE_SECONDS
+    while True:
+        try:
+            with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+                check_contract(client, tag)
+                check_known(client, tag, known)
+            return
+        except (DeploymentError, httpx.TransportError):
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+
+
+@contextmanager
+def _one_at_a_time(state: Path) -> Iterator[Any]:
+    """Deployments and rollbacks wait for each other; what a killed one left running is ended."""
+    place = control.folder(state)
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "deploy.lock").open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        processes.end([found.pid for found in processes.find(state, "trial")], grace=1)
+        yield

@@ -1,0 +1,115 @@
+"""`python -m tasks.serving start | stop | status | reload | run`: the local deployment from a shell."""
+
+import argparse
+import asyncio
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+
+from tasks.errors import PipelineError
+from tasks.serving import guardian, lifecycle, processes
+from tasks.serving.listener import open_listener, take_over
+from tasks.serving.supervisor import Supervisor
+from tasks.state import state_folder
+
+
+def main() -> int:
+    options = _parser().parse_args()
+    try:
+        return options.run(options)
+    except PipelineError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+
+
+def _start(options: argparse.Namespace) -> int:
+    live = lifecycle.required_live(options.state)
+    host, port = options.host or live.version.serve.host, options.port or live.version.serve.port
+    running = lifecycle.start_live(options.state, host, port)
+    print(f"{running['tag']} answers on {running['url']}")
+    return 0
+
+
+def _stop(options: argparse.Namespace) -> int:
+    print("stopped" if lifecycle.stop(options.state) else "nothing was running")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    running = lifecycle.status(options.state)
+    if running is None:
+        left = processes.find(options.state)
+        print(f"not running ({len(left)} processes left of an earlier life: `make serve` or `make stop`)" if left
+              else "not running")  # fmt: skip
+        return 1
+    workers = f"{len(running['workers'])} of {running['wanted']} workers"
+    print(f"{running['tag'] or 'nothing deployed'} on {running['url']}, {workers}, {running['restarts']} restarts")
+    return 0
+
+
+def _reload(options: argparse.Namespace) -> int:
+    live = lifecycle.required_live(options.state)
+    running = lifecycle.swap(options.state, live.version, "deployed", "reload")
+    print(f"{running['tag']} answers on {running['url']} with fresh workers")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Becomes the guardian, in the foreground, for systemd and containers."""
+    live = lifecycle.required_live(options.state)
+    listener = take_over(options.state) or open_listener(
+        options.host or live.version.serve.host, options.port or live.version.serve.port
+    )
+    listener.set_inheritable(True)
+    command = guardian.command(options.state, listener, "guardian")
+    os.execve(command[0], command, processes.marked(options.state, "guardian"))
+
+
+def _guardian(options: argparse.Namespace) -> int:
+    _log()
+    guardian.run(options.state, socket.socket(fileno=options.fd), options.other)
+    return 0
+
+
+def _supervisor(options: argparse.Namespace) -> int:
+    _log()
+    asyncio.run(_supervise(options))
+    return 0
+
+
+async def _supervise(options: argparse.Namespace) -> None:
+    await Supervisor(options.state, socket.socket(fileno=options.fd), options.other).run()
+
+
+def _log() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tasks.serving", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, run, text in (
+        ("start", _start, "serve the live version in the background"),
+        ("stop", _stop, "end every process of the deployment"),
+        ("status", _status, "say what is served; status 1 when nothing is"),
+        ("reload", _reload, "replace the workers by fresh ones without a gap"),
+        ("run", _run, "serve in the foreground, for systemd"),
+        ("guardian", _guardian, argparse.SUPPRESS),
+        ("supervisor", _supervisor, argparse.SUPPRESS),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.set_defaults(run=run)
+        command.add_argument("--state", type=Path, default=state_folder(), help="where live.json lies")
+        if run in (_start, _run):
+            command.add_argument("--host", help="address; that of the live version when not given")
+            command.add_argument("--port", type=int, help="TCP port; that of the live version when not given")
+        if run in (_guardian, _supervisor):
+            command.add_argument("--fd", type=int, required=True)
+            command.add_argument("--other", type=int, default=0)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

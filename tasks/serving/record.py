@@ -1,0 +1,123 @@
+"""What a deployment remembers: `live.json` names the live version, `history.jsonl` who changed it, when and why."""
+
+import getpass
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from tasks.errors import DeploymentError
+from tasks.manifests import Package, Record
+from tasks.settings import ServeSettings
+
+LIVE = "live.json"
+HISTORY = "history.jsonl"
+
+Event = Literal["deployed", "rolled back", "withdrawn", "refused"]
+
+
+class Version(Record):
+    """A version that can be served: a bento and the settings it is served with."""
+
+    tag: str
+    path: Path
+    content: str
+    serve: ServeSettings
+
+    @classmethod
+    def of(cls, package: Package, serve: ServeSettings) -> "Version":
+        return cls(tag=package.tag, path=package.path, content=package.content, serve=serve)
+
+
+class Live(Record):
+    """`versions` are those that were deployed and not withdrawn since, oldest first; the last one is live."""
+
+    versions: list[Version]
+    since: datetime
+
+    @property
+    def version(self) -> Version:
+        return self.versions[-1]
+
+    @property
+    def previous(self) -> Version | None:
+        return self.versions[-2] if len(self.versions) > 1 else None
+
+    def find(self, tag: str) -> Version | None:
+        return next((version for version in reversed(self.versions) if version.tag == tag), None)
+
+
+def read_live(state: Path) -> Live | None:
+    """The live version and those before it; None when nothing was ever deployed.
+
+    Raises:
+        DeploymentError: `live.json` is damaged.
+    """
+    file = state / LIVE
+    try:
+        return Live.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise DeploymentError(
+            f"{file} is damaged ({error.errors()[0]['msg']}): remove it and deploy again, or restore it from a copy"
+        ) from error
+
+
+def change_live(state: Path, version: Version) -> Live:
+    """Makes `version` the live one: on top of the others, or, when it was live before, in place of those after it."""
+    before = read_live(state)
+    versions = before.versions if before else []
+    tags = [earlier.tag for earlier in versions]
+    kept = versions[: tags.index(version.tag)] if version.tag in tags else versions
+    live = Live(versions=[*kept, version], since=datetime.now(UTC))
+    write_whole(state / LIVE, live.model_dump_json(indent=2) + "\n")
+    return live
+
+
+def forget_versions(state: Path, tags: set[str]) -> None:
+    """Takes removed versions off the list of those that can be returned to; never the live one."""
+    live = read_live(state)
+    if live and tags:
+        kept = [version for version in live.versions[:-1] if version.tag not in tags]
+        changed = live.model_copy(update={"versions": [*kept, live.version]})
+        write_whole(state / LIVE, changed.model_dump_json(indent=2) + "\n")
+
+
+def note(state: Path, event: Event, tag: str, why: str, **details: object) -> None:
+    """Appends one line to the history: when, who, which version, why."""
+    state.mkdir(parents=True, exist_ok=True)
+    line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, "tag": tag}
+    line |= {"who": _who(), "why": why} | details
+    with (state / HISTORY).open("a") as stream:
+        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def history(state: Path) -> Iterator[dict[str, object]]:
+    """The history's entries, oldest first."""
+    if (state / HISTORY).exists():
+        with (state / HISTORY).open() as stream:
+            for line in stream:
+                yield json.loads(line)
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Writes a file so that a reader, or a crash at any moment, sees the old or the new one, never a part."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    with partial.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(file)
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

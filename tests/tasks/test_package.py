@@ -1,0 +1,99 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bentos.text_classifier import manifest
+from bentos.text_classifier.model import TextModel
+from bentos.text_classifier.settings import SETTINGS
+from tasks import package as packaging
+from tasks.errors import DeploymentError
+from tasks.manifests import Package
+from tasks.package import CARD, IN_BENTO, bento_model, bento_source, package
+from tasks.settings import ServeSettings
+from tests.tasks.serving.bento import evaluation, known
+
+LINEAGE = {"data": "1" * 64, "code": "2" * 64, "model": "3" * 64}
+SERVE = ServeSettings(workers=2, threads=1, max_texts=77)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bentoml")
+
+
+@pytest.fixture(scope="module")
+def packed(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Package:
+    folder = tmp_path_factory.mktemp("package")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENTOML_HOME", str(home))
+        return package(evaluation(folder), SERVE, "# The card", LINEAGE, folder / "work")
+
+
+def test_the_bento_lies_in_the_store_under_its_time_and_content(home: Path, packed: Package) -> None:
+    name, _, version = packed.tag.partition(":")
+    assert packed.path == home / "bentos" / name / version
+    assert version.endswith("-" + packed.content[:8])
+    assert (packed.path / "bento.yaml").is_file()
+    assert (packed.path.parent / "latest").read_text() == version
+
+
+def test_bentoml_lists_it(home: Path, packed: Package) -> None:
+    command = [sys.executable, "-m", "bentoml", "list", "--output", "json"]
+    listed = subprocess.run(
+        command, env=os.environ | {"BENTOML_HOME": str(home)}, capture_output=True, text=True, check=True
+    )
+    assert [entry["tag"] for entry in json.loads(listed.stdout)] == [packed.tag]
+
+
+def test_model_card_settings_and_lineage_are_inside(packed: Package) -> None:
+    model = bento_model(packed.path)
+    described = manifest.parse((model / manifest.MANIFEST).read_bytes())
+    assert described.lineage == LINEAGE | {"bento": packed.content}
+    assert packed.tag == f"text_classifier:{described.version}"
+    assert (model / CARD).read_text() == "# The card"
+    settings = json.loads((bento_source(packed.path) / IN_BENTO / SETTINGS).read_text())
+    assert settings["max_texts"] == 77
+    assert settings["workers"] == 2
+
+
+def test_the_model_inside_answers_as_the_evaluated_one(packed: Package) -> None:
+    texts = [text for text, _ in known(1)]
+    answers = TextModel.load(bento_model(packed.path)).predict(texts)
+    assert [one.label for one in answers] == [label for _, label in known(1)]
+
+
+def test_the_same_inputs_give_the_same_content(
+    packed: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    again = package(evaluation(tmp_path), SERVE, "# The card", LINEAGE, tmp_path / "work")
+    assert again.content == packed.content
+
+
+def test_requirements_in_the_bento_are_pinned_with_hashes(packed: Package) -> None:
+    text = (packed.path / "env" / "python" / "requirements.txt").read_text()
+    assert "onnxruntime-gpu==" in text
+    assert text.count("--hash=sha256:") > 100
+    assert not any(name in text for name in ("tensorflow==", "prefect==", "great-expectations=="))
+
+
+def test_a_full_disk_leaves_nothing_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = tmp_path / "built" / "bentos" / "text_classifier" / "v9"
+    (built / "src").mkdir(parents=True)
+    (built / "src" / "file").write_text("x")
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+
+    def full(source: Path, target: Path) -> None:
+        target.mkdir(parents=True)
+        (target / "half").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(packaging.shutil, "copytree", full)
+    with pytest.raises(DeploymentError, match=r"No space left on device; free space there or set BENTOML_HOME"):
+        packaging._place(built, "v9")
+    left = [path for path in (tmp_path / "bentoml").rglob("*") if path.is_file()]
+    assert left == []
