@@ -1,0 +1,71 @@
+"""From a table of labelled text to a live, smoke-tested model service: `python -m flows.retrain`."""
+
+import os
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows import command_line
+from flows.config import RetrainConfig
+from flows.console import Console
+from flows.exclusive import exclusive
+from flows.publish import conclusion, publish
+from flows.retraining import Retraining
+from tasks.report.run import as_json
+from tasks.state import state_folder
+
+CONSOLE: ContextVar[Console | None] = ContextVar("console", default=None)
+
+
+@flow(name="retrain", validate_parameters=True)
+def retrain(config: RetrainConfig) -> dict[str, Any]:
+    """Trains on the source and serves the model if it passes its gate; the live version stays otherwise.
+
+    Returns:
+        The report, as `--report` writes it.
+
+    Raises:
+        InputError: the data or a parameter cannot be used.
+        GateRefused: the model is not good enough.
+        DeploymentError: the smoke test or the deployment failed.
+    """
+    console = CONSOLE.get() or Console()
+    state = state_folder()
+    with exclusive(state, wait=config.wait, console=console):
+        folder = _run_folder(state)
+        run = Retraining(config, state, console)
+        run.prepare()
+        run.train()
+        try:
+            run.judge()
+            run.package()
+            if config.deploy:
+                run.deploy()
+        finally:
+            # A refusal or a failed deployment is reported as well; the error goes on to the caller.
+            page = publish(run.report(), folder, config.report)
+    for line in conclusion(run.report(), page):
+        console.line(line)
+    return as_json(run.report())
+
+
+def _run_folder(state: Path) -> Path:
+    folder = state / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def main(config: RetrainConfig, console: Console) -> None:
+    """The command: the same flow, its lines on this terminal."""
+    token = CONSOLE.set(console)
+    try:
+        retrain(config)
+    finally:
+        CONSOLE.reset(token)
+
+
+if __name__ == "__main__":
+    command_line.run(RetrainConfig, "python -m flows.retrain", state_folder() / "logs" / "retrain.log", main)

@@ -1,0 +1,311 @@
+"""The stages of one retrain, in their order, with what each hands to the next."""
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from tasks.deploy import deploy
+
+from bentos.text_classifier.model import TextModel
+from flows.config import RetrainConfig
+from flows.console import Console
+from flows.publish import percent
+from flows.stages import Report, Stages, code_content
+from tasks.architectures import Job
+from tasks.errors import GateRefused
+from tasks.gate import gate
+from tasks.ingest import ingest
+from tasks.manifests import (
+    Candidate,
+    Checked,
+    Converted,
+    Dataset,
+    Deployment,
+    Evaluation,
+    Optimised,
+    Package,
+    Selection,
+    Table,
+    Verdict,
+)
+from tasks.package import bento_model, package
+from tasks.plan import plan
+from tasks.preprocess import preprocess
+from tasks.report import RunReport, model_card
+from tasks.select import select
+from tasks.serving.record import read_live
+from tasks.settings import Budget, Effort, SourceSettings
+from tasks.validate import validate
+
+EMBEDDED = "docstrings"
+EMBEDDED_ROWS = 8000
+NOTES_SHOWN = 3
+KNOWN_ROWS = 20
+LIBRARIES = (
+    "prefect",
+    "great-expectations",
+    "tensorflow",
+    "keras",
+    "tf2onnx",
+    "onnxruntime-gpu",
+    "bentoml",
+    "tokenizers",
+    "scikit-learn",
+    "numpy",
+)
+
+
+class Retraining:
+    """One run: its parameters and the result of every stage that has ended.
+
+    Stage results lie below `state`/stages, where a later run finds them again by content.
+    """
+
+    dataset: Dataset
+    selection: Selection
+    converted: Converted
+    optimised: Optimised
+    evaluation: Evaluation
+    verdict: Verdict
+    packaged: Package
+    deployment: Deployment
+
+    def __init__(self, config: RetrainConfig, state: Path, console: Console) -> None:
+        self.config = config
+        self.state = state
+        self.console = console
+        self.stages = Stages(state / "stages", console)
+        self.effort: Effort = config.effort or ("quick" if config.source == EMBEDDED else "standard")
+        self.tables: dict[str, Table] = {}
+        self.checked: dict[str, Checked] = {}
+        self.started = datetime.now(UTC)
+
+    def prepare(self) -> None:
+        """Reads, checks and divides the data."""
+        config = self.config
+        sources = {"": config.source, "validation": config.validation_source, "test": config.test_source}
+        for part, source in sources.items():
+            if source is not None:
+                self._read(part, source)
+        self.dataset = self.stages.run(
+            "preprocess",
+            lambda folder, progress: preprocess(
+                self.checked[""],
+                self.checked.get("validation"),
+                self.checked.get("test"),
+                config.data,
+                config.train,
+                config.seed,
+                folder,
+            ),
+            (*self.checked.values(), config.data, config.train, config.seed),
+            lambda made: (
+                f"{made.rows['train']:,} to train, {made.rows['validation']:,} to choose, "
+                f"{made.rows['test']:,} to judge; "
+                f"{len(made.labels)} classes, {made.profile.language}, at most {made.max_length} tokens"
+            ),
+        )
+        self._say(self.dataset.notes)
+
+    def _read(self, part: str, source: str) -> None:
+        config = self.config
+        rows = config.rows or (EMBEDDED_ROWS if source == EMBEDDED else None)
+        settings = SourceSettings.model_validate(
+            {
+                **config.model_dump(include=set(SourceSettings.model_fields)),
+                "source": source,
+                "rows": None if part else rows,
+            }
+        )
+        if part:
+            # An own part is read exactly as the training source was understood.
+            first = self.tables[""]
+            settings = settings.model_copy(
+                update={"task": first.task, "text_column": first.text_column, "label_column": first.label_column}
+            )
+        table = self.stages.run(
+            f"ingest {part}".strip(),
+            lambda folder, progress: ingest(settings, folder, config.seed),
+            (settings, config.seed),
+            lambda made: f"{made.rows:,} rows of {source}" + _set_aside(made.quarantined),
+            keep=False,
+        )
+        self._say(table.notes)
+        history = self.state / "accepted_statistics.json" if not part else None
+        checked = self.stages.run(
+            f"validate {part}".strip(),
+            lambda folder, progress: validate(table, config.data, folder, history),
+            (table, config.data, *([history] if history and history.exists() else [])),
+            lambda made: (
+                f"{made.rows:,} rows in {len(made.classes)} classes; {made.duplicates:,} duplicates, "
+                f"{made.conflicts:,} conflicts" + _set_aside(made.quarantined)
+            ),
+        )
+        self._say(checked.notes)
+        self.tables[part] = table
+        self.checked[part] = checked
+
+    def train(self) -> None:
+        """Trains the candidates and chooses among them."""
+        names, skipped = plan(self.dataset, self.config.train, self.effort)
+        candidates = [self._train(name) for name in names]
+        self.selection = self.stages.run(
+            "select",
+            lambda folder, progress: select(candidates, skipped, self.dataset, self.config.train, self.config),
+            (self.dataset, *candidates, self.config.train, self.config.max_latency_ms, self.config.max_size_mb),
+            lambda made: f"{made.chosen.name}: {made.reason}",
+        )
+
+    def _train(self, name: str) -> Candidate:
+        from tasks.train import train
+
+        config = self.config
+
+        def work(folder: Path, progress: Report) -> Candidate:
+            return train(name, Job(self.dataset, folder, config.train, self.effort, config.seed, progress=progress))
+
+        return self.stages.run(
+            f"train {name}",
+            work,
+            (name, self.dataset, config.train, self.effort, config.seed),
+            lambda made: (
+                f"{made.score:.1%} on validation, {made.size_bytes / 1e6:.1f} MB, {made.latency_ms:.2f} ms a text"
+            ),
+        )
+
+    def judge(self) -> None:
+        """Converts and optimises the chosen model, evaluates the variant that would be served, asks the gate.
+
+        Raises:
+            GateRefused: the reasons, unless `promote_anyway` overrides them.
+        """
+        self._convert()
+        self._optimise()
+        self._evaluate()
+        champion = self._champion()
+        self.verdict = self.stages.run(
+            "gate",
+            lambda folder, progress: gate(
+                self.evaluation,
+                self.optimised,
+                champion,
+                self.config.gate,
+                self.config,
+                self.config.promote_anyway,
+            ),
+            (),
+            lambda made: f"{made.verdict}: {'; '.join(made.reasons)}" if made.reasons else made.verdict,
+            keep=False,
+        )
+        if self.verdict.verdict == "refused":
+            raise GateRefused(
+                f"the gate refuses this model: {'; '.join(self.verdict.reasons)}. The live version stays. "
+                'To serve it all the same, give --promote-anyway "REASON".'
+            )
+
+    def _convert(self) -> None:
+        def work(folder: Path, progress: Report) -> Converted:
+            from tasks.convert import convert
+
+            return convert(self.selection.chosen, self.dataset, folder)
+
+        self.converted = self.stages.run(
+            "convert", work, (self.selection.chosen, self.dataset), lambda made: "ONNX and SavedModel agree with Keras"
+        )
+
+    def _optimise(self) -> None:
+        config = self.config
+        budget = Budget(max_latency_ms=config.max_latency_ms, max_size_mb=config.max_size_mb)
+
+        def work(folder: Path, progress: Report) -> Optimised:
+            from tasks.optimise import optimise
+
+            return optimise(self.converted, self.dataset, config.optimise, budget, folder, config.serve.gpu > 0)
+
+        self.optimised = self.stages.run(
+            "optimise",
+            work,
+            (self.converted, self.dataset, config.optimise, budget, config.serve.gpu),
+            lambda made: f"{made.picked.name}: {made.picked.reason}",
+        )
+
+    def _evaluate(self) -> None:
+        picked, chosen = self.optimised.picked, self.selection.chosen
+
+        def work(folder: Path, progress: Report) -> Evaluation:
+            from tasks.evaluate import evaluate
+
+            return evaluate(picked, chosen, self.dataset, self.config.seed, folder)
+
+        self.evaluation = self.stages.run(
+            "evaluate",
+            work,
+            (self.optimised, chosen, self.dataset, self.config.seed),
+            lambda made: f"test accuracy {percent(made.metrics['accuracy'])}",
+        )
+
+    def _champion(self) -> TextModel | None:
+        live = read_live(self.state)
+        return TextModel.load(bento_model(live.version.path)) if live else None
+
+    def package(self) -> None:
+        """Puts model, code and settings into a bento."""
+        card = model_card(self.report())
+        self.packaged = self.stages.run(
+            "package",
+            lambda folder, progress: package(self.evaluation, self.config.serve, card, self.lineage, folder),
+            (self.evaluation, self.config.serve, card, self.lineage),
+            lambda made: f"{made.tag}, {made.size_bytes / 1e6:.1f} MB",
+            keep=False,
+        )
+
+    def deploy(self) -> None:
+        """Smoke-tests the bento on a spare port, moves the traffic, checks again."""
+        predictions = pq.read_table(self.evaluation.predictions, columns=["text", "predicted"]).slice(0, KNOWN_ROWS)
+        known = list(zip(predictions["text"].to_pylist(), predictions["predicted"].to_pylist(), strict=True))
+        self.deployment = self.stages.run(
+            "deploy",
+            lambda folder, progress: deploy(self.packaged, self.config.serve, known, self.state),
+            (),
+            lambda made: f"{made.tag} answers on {made.url}",
+            keep=False,
+        )
+
+    def report(self) -> RunReport:
+        """What is known so far: the manifest of every stage that has ended."""
+        reached = {name: getattr(self, name, None) for name in ("dataset", "selection", "converted", "optimised")}
+        reached |= {name: getattr(self, name, None) for name in ("evaluation", "verdict", "deployment")}
+        return RunReport(
+            source=self.config.source,
+            effort=self.effort,
+            seed=self.config.seed,
+            started=self.started,
+            parameters=self.config.model_dump(mode="json"),
+            code=code_content(),
+            table=self.tables.get(""),
+            checked=self.checked.get(""),
+            package=getattr(self, "packaged", None),
+            seconds=self.stages.seconds,
+            versions={name: version(name) for name in LIBRARIES},
+            **reached,
+        )
+
+    @property
+    def lineage(self) -> dict[str, str]:
+        """Content hashes that tie data, code, model and bento together."""
+        return {
+            "data": self.dataset.content,
+            "code": code_content(),
+            "model": self.selection.chosen.content,
+            "served": self.evaluation.content,
+        }
+
+    def _say(self, notes: list[str]) -> None:
+        for note in notes[:NOTES_SHOWN]:
+            self.console.line(f"              note: {note}")
+
+
+def _set_aside(quarantined: dict[str, int]) -> str:
+    total = sum(quarantined.values())
+    return f"; {total:,} set aside ({', '.join(quarantined)})" if total else ""

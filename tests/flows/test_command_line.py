@@ -1,0 +1,74 @@
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from flows.command_line import parse
+from flows.config import RetrainConfig
+from tasks.errors import InputError
+from tests.conftest import ROOT
+
+
+def retrain(*arguments: str) -> RetrainConfig:
+    return parse(RetrainConfig, "python -m flows.retrain", list(arguments))
+
+
+def test_nested_parameters_are_dotted():
+    config = retrain("--source", "x.csv", "--train.privacy.epsilon", "8", "--no-deploy")
+    assert (config.source, config.train.privacy.epsilon, config.deploy) == ("x.csv", 8.0, False)
+
+
+def test_lists_are_separated_by_commas_or_repeated():
+    assert retrain("--train.candidates", "cnn,rnn").train.candidates == ("cnn", "rnn")
+    assert retrain("--train.candidates", "cnn", "--train.candidates", "rnn").train.candidates == ("cnn", "rnn")
+
+
+def test_a_wrong_value_is_refused_with_the_option_s_name():
+    with pytest.raises(InputError, match=r"--data\.test-share: Input should be less than 0\.5 \(given: '0\.9'\)"):
+        retrain("--data.test-share", "0.9")
+
+
+def test_an_unknown_parameter_is_refused_in_yaml_too():
+    with pytest.raises(ValidationError, match="no_such_thing"):
+        RetrainConfig.model_validate({"train": {"no_such_thing": 1}})
+
+
+def test_the_environment_changes_no_parameter(monkeypatch):
+    monkeypatch.setenv("SOURCE", "elsewhere.csv")
+    monkeypatch.setenv("EFFORT", "thorough")
+    assert retrain().source == "docstrings"
+    assert retrain().effort is None
+
+
+def test_help_names_every_parameter():
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.retrain", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for option in (
+        "--source",
+        "--test-source",
+        "--no-deploy",
+        "--report",
+        "--max-latency-ms",
+        "--train.privacy.epsilon",
+    ):
+        assert option in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--source", "no-such-file.csv"], "no-such-file.csv"),
+        (["--effort", "huge"], "--effort"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_bad_usage_ends_with_status_2_and_one_message(arguments, message):
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.retrain", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

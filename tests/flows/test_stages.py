@@ -1,0 +1,92 @@
+import io
+import json
+
+import pytest
+from prefect import flow
+from prefect.testing.utilities import prefect_test_harness
+
+from flows.console import Console
+from flows.stages import MANIFEST, Stages
+from tasks.manifests import Package
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server():
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+def run(folder, work, *depends_on, keep=True):
+    said = io.StringIO()
+
+    @flow
+    def one():
+        stages = Stages(folder, Console(said))
+        return stages.run("stage", work, depends_on, lambda made: made.tag, keep=keep)
+
+    return one(), said.getvalue()
+
+
+class Work:
+    def __init__(self, tag="made"):
+        self.calls = 0
+        self.tag = tag
+
+    def __call__(self, folder, progress):
+        self.calls += 1
+        (folder / "file").write_text(self.tag)
+        progress(0.5, "half")
+        return Package(tag=self.tag, path=folder, size_bytes=1, content="c")
+
+
+def test_a_finished_stage_is_kept_by_content(tmp_path):
+    source = tmp_path / "source.csv"
+    source.write_text("one")
+    work = Work()
+    first, _ = run(tmp_path / "stages", work, source)
+    second, said = run(tmp_path / "stages", work, source)
+    assert (work.calls, second) == (1, first)
+    assert "kept" in said
+
+
+def test_changed_bytes_in_the_same_path_are_noticed(tmp_path):
+    source = tmp_path / "source.csv"
+    source.write_text("one")
+    work = Work()
+    run(tmp_path / "stages", work, source)
+    source.write_text("two")
+    run(tmp_path / "stages", work, source)
+    assert work.calls == 2
+
+
+def test_a_stage_that_died_starts_from_its_own_folder(tmp_path):
+    def dies(folder, progress):
+        (folder / "checkpoint").write_text("half")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        run(tmp_path / "stages", dies, "x")
+    seen = []
+
+    def goes_on(folder, progress):
+        seen.append((folder / "checkpoint").read_text())
+        return Work()(folder, progress)
+
+    run(tmp_path / "stages", goes_on, "x")
+    assert seen == ["half"]
+
+
+def test_removed_files_of_a_kept_stage_are_made_again(tmp_path):
+    work = Work()
+    first, _ = run(tmp_path / "stages", work, "x")
+    (first.path / MANIFEST).unlink()
+    run(tmp_path / "stages", work, "x")
+    assert work.calls == 2
+    assert json.loads((first.path / MANIFEST).read_text())["tag"] == "made"
+
+
+def test_a_stage_that_acts_outside_runs_every_time(tmp_path):
+    work = Work()
+    run(tmp_path / "stages", work, "x", keep=False)
+    run(tmp_path / "stages", work, "x", keep=False)
+    assert work.calls == 2
