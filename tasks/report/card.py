@@ -1,0 +1,25 @@
+"""The model card in Markdown (Mitchell et al. 2019): what the model is for, how good it is and where it ends."""
+
+import re
+
+from tasks.report.findings import findings
+from tasks.report.page import templates
+from tasks.report.run import RunReport, hashes
+
+_MARKS = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")
+
+
+def model_card(run: RunReport) -> str:
+    """The card of a run that was evaluated.
+
+    Texts from the data are never quoted; labels are escaped, so that they cannot be read as Markdown or HTML.
+    """
+    environment = templates()
+    environment.filters["md"] = escape
+    card = environment.get_template("card.md")
+    return card.render(run=run, findings=findings(run), hashes=hashes(run))
+
+
+def escape(value: object) -> str:
+    """`value` on one line, as plain text in Markdown."""
+    return _MARKS.sub(r"\\\1", " ".join(str(value).split()))

@@ -1,0 +1,134 @@
+"""A run in plain sentences: what came of it and what a person should look at."""
+
+from typing import NamedTuple
+
+from tasks.manifests import Evaluation, Figure
+from tasks.report.run import RunReport
+
+_NAMES = {
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "weighted_f1": "weighted F1",
+    "span_f1": "span F1",
+    "macro_precision": "macro precision",
+    "macro_recall": "macro recall",
+    "matthews": "Matthews correlation",
+    "log_loss": "log loss",
+    "roc_auc": "ROC-AUC",
+    "pr_auc": "PR-AUC",
+    "expected_calibration_error": "calibration error",
+}
+
+_WELL_CALIBRATED = 0.02
+
+
+class Finding(NamedTuple):
+    """`level` is good, note or warn."""
+
+    level: str
+    text: str
+
+
+def metric_name(name: str) -> str:
+    """A metric's name as people write it."""
+    return _NAMES.get(name, name.replace("_", " "))
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def headline(run: RunReport) -> str:
+    """The one sentence that a manager reads."""
+    if run.evaluation is None:
+        return "The run ended before a model could be judged."
+    figure = run.evaluation.metrics["accuracy"]
+    rows = run.dataset.rows.get("test", 0) if run.dataset else 0
+    return (
+        f"On {rows:,} texts that it never saw the model gives the right answer for {percent(figure.value)} "
+        f"(95 % interval {interval(figure)})."
+    )
+
+
+def interval(figure: Figure) -> str:
+    return f"{100 * figure.low:.1f} to {100 * figure.high:.1f} %"
+
+
+def findings(run: RunReport) -> list[Finding]:
+    """What stands out, the worst first."""
+    found = [*_of_gate(run), *_of_data(run)]
+    if run.evaluation:
+        found += [*_of_classes(run.evaluation), *_of_scores(run.evaluation), *_of_labels(run.evaluation)]
+    found += _of_variants(run)
+    order = {"warn": 0, "note": 1, "good": 2}
+    return sorted(found, key=lambda finding: order[finding.level])
+
+
+def _of_gate(run: RunReport) -> list[Finding]:
+    if run.verdict is None:
+        return []
+    if run.verdict.verdict == "passed":
+        return [Finding("good", f"All {len(run.verdict.checks)} checks of the gate passed.")]
+    return [Finding("warn", reason) for reason in run.verdict.reasons]
+
+
+def _of_data(run: RunReport) -> list[Finding]:
+    found: list[Finding] = []
+    checked = run.checked
+    if checked is None:
+        return found
+    bad = sum(checked.quarantined.values())
+    read = run.table.rows_read if run.table else checked.rows + bad
+    if bad:
+        found.append(
+            Finding("note", f"{bad:,} of {read:,} rows ({percent(bad / max(read, 1))}) were set aside as unusable.")
+        )
+    if checked.conflicts:
+        found.append(Finding("note", f"{checked.conflicts:,} texts stand in the data under more than one label."))
+    for names in checked.near_equal_classes:
+        written = " and ".join(f"“{name}”" for name in names)
+        found.append(Finding("warn", f"The classes {written} are spelled almost alike: are they meant to be one?"))
+    return found
+
+
+def _of_classes(evaluation: Evaluation) -> list[Finding]:
+    found = []
+    counted = {name: row for name, row in evaluation.per_class.items() if row["support"] >= 20}
+    if len(counted) > 1:
+        worst = min(counted, key=lambda name: counted[name]["recall"])
+        recall = counted[worst]["recall"]
+        level = "warn" if recall < 0.5 else "note"
+        rows = f"{counted[worst]['support']:,.0f} test texts"
+        found.append(Finding(level, f"The class found least often is “{worst}”: {percent(recall)} of its {rows}."))
+    for one in evaluation.slices:
+        if one["lower"]:
+            found.append(
+                Finding(
+                    "warn",
+                    f"Texts with {one['slice']} {one['value']} are answered worse than the others: "
+                    f"{percent(one['accuracy']['value'])} of {one['rows']:,}.",
+                )
+            )
+    return found
+
+
+def _of_scores(evaluation: Evaluation) -> list[Finding]:
+    error = evaluation.calibration["after"]["error"]
+    if error <= _WELL_CALIBRATED:
+        return [Finding("good", f"Scores can be read as probabilities: they are off by {percent(error)} on average.")]
+    return [
+        Finding("warn", f"Scores are off by {percent(error)} on average: a score of 90 % does not mean 90 % right.")
+    ]
+
+
+def _of_labels(evaluation: Evaluation) -> list[Finding]:
+    count = len(evaluation.label_errors)
+    return [Finding("note", f"{count:,} labels look wrong and are listed for a person to check.")] if count else []
+
+
+def _of_variants(run: RunReport) -> list[Finding]:
+    return [
+        Finding("note", f"{one.name} is not served: {one.reason}")
+        for one in (run.optimised.variants if run.optimised else [])
+        if not one.picked and one.reason
+    ]

@@ -1,0 +1,163 @@
+"""The report as one self-contained HTML page."""
+
+import csv
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tasks.kinds import KINDS
+from tasks.report import charts
+from tasks.report.findings import findings, headline, metric_name, percent
+from tasks.report.run import RunReport, hashes
+from tasks.select import pareto
+
+MOST_ROWS = 30
+"""Of a table of texts."""
+
+MOST_CURVES = 8
+"""Candidates in the learning curves, best first."""
+
+_WEAKEST = 10
+
+
+def report(run: RunReport, folder: Path) -> Path:
+    """Writes `report.html` into `folder` and returns its path; whatever was not reached is left out.
+
+    The page loads nothing from elsewhere and escapes every text and label.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    page = templates().get_template("page.html").render(view(run))
+    path = folder / "report.html"
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(page, "utf-8")
+    unfinished.replace(path)
+    return path
+
+
+def templates() -> Environment:
+    """The report's templates, HTML escaped; a name that the view lacks is an error."""
+    environment = Environment(
+        loader=PackageLoader("tasks.report"),
+        autoescape=lambda name: bool(name and name.endswith(".html")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "metric": metric_name, "bytes": _bytes, "cut": _cut}
+    return environment
+
+
+def view(run: RunReport) -> dict[str, Any]:
+    """What the page's template shows."""
+    task = run.table.task if run.table else "single"
+    return {
+        "run": run,
+        "headline": headline(run),
+        "findings": findings(run),
+        "headline_metric": metric_name(KINDS[task].metric if task in KINDS else "accuracy"),
+        "seconds_chart": charts.seconds_chart(run.seconds),
+        "total_seconds": sum(run.seconds.values()),
+        "hashes": hashes(run),
+        "series": charts.SERIES,
+        **_data(run),
+        **_choice(run),
+        **_test(run),
+    }
+
+
+def _data(run: RunReport) -> dict[str, Any]:
+    checked, table = run.checked, run.table
+    classes = sorted(checked.classes.items(), key=lambda item: -item[1]) if checked else []
+    quarantine = (checked.quarantine if checked else None) or (table.quarantine if table else None)
+    notes = [*(table.notes if table else []), *(checked.notes if checked else [])]
+    return {
+        "classes": classes,
+        "largest_class": max((count for _, count in classes), default=1),
+        "quarantined": checked.quarantined if checked else table.quarantined if table else {},
+        "quarantine_rows": quarantine_rows(quarantine) if quarantine and quarantine.exists() else [],
+        "notes": notes + (run.dataset.notes if run.dataset else []),
+    }
+
+
+def quarantine_rows(path: Path) -> list[dict[str, str]]:
+    """The first rows of the quarantine file: source, line, reason, excerpt."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as stream:
+        return list(islice(csv.DictReader(stream), MOST_ROWS))
+
+
+def _choice(run: RunReport) -> dict[str, Any]:
+    selection = run.selection
+    if selection is None:
+        return {"candidates": [], "candidates_chart": "", "curves": []}
+    front = {row["name"]: row["on_front"] for row in pareto(selection.candidates)}
+    ranked = sorted(selection.candidates, key=lambda one: -one.score)
+    rows = [one.model_dump() | {"on_front": front[one.name]} for one in ranked]
+    shown = [one for one in ranked if one.curves][:MOST_CURVES]
+    names = list(dict.fromkeys(name for one in shown for name in one.curves))
+    metric = (
+        (run.parameters.get("train") or {}).get("metric") or KINDS[run.dataset.task].metric
+        if run.dataset
+        else "accuracy"
+    )
+    return {
+        "candidates": rows,
+        "candidates_chart": charts.candidates_chart(rows, selection.chosen.name, metric_name(metric)),
+        "curves": [
+            charts.curves_chart({one.name: one.curves.get(name, []) for one in shown}, _curve_name(name))
+            for name in names
+        ],
+        "curve_names": [one.name for one in shown],
+    }
+
+
+def _test(run: RunReport) -> dict[str, Any]:
+    evaluation = run.evaluation
+    if evaluation is None:
+        return {}
+    per_class = [{"name": name, **figures} for name, figures in evaluation.per_class.items()]
+    weakest = sorted(per_class, key=lambda row: row["f1"])
+    calibration = evaluation.calibration
+    return {
+        "per_class": per_class,
+        "weakest": weakest[:_WEAKEST] if len(per_class) > _WEAKEST else [],
+        "confusion_chart": charts.confusion_chart(list(evaluation.per_class), evaluation.confusion),
+        "confused": confused(list(evaluation.per_class), evaluation.confusion),
+        "reliability_chart": charts.reliability_chart(calibration["before"], calibration["after"]),
+        "mistakes": mistakes(evaluation.predictions) if evaluation.predictions.exists() else [],
+    }
+
+
+def confused(labels: Sequence[str], matrix: Sequence[Sequence[int]], most: int = 12) -> list[dict[str, Any]]:
+    """The most frequent confusions: true class, answer, rows and their share of the class."""
+    pairs = [
+        {"truth": labels[i], "answer": labels[j], "rows": count, "share": count / sum(row)}
+        for i, row in enumerate(matrix)
+        for j, count in enumerate(row)
+        if i != j and count
+    ]
+    return sorted(pairs, key=lambda pair: (-pair["rows"], -pair["share"]))[:most]
+
+
+def mistakes(predictions: Path, most: int = 15) -> list[dict[str, Any]]:
+    """The wrong answers that the model was surest of."""
+    table = pq.read_table(predictions)
+    wrong = table.filter(~pc.field("correct")).sort_by([("score", "descending")])
+    return wrong.slice(0, most).to_pylist()
+
+
+def _curve_name(name: str) -> str:
+    return "training loss" if name == "loss" else f"validation {metric_name(name)}"
+
+
+def _bytes(size: float) -> str:
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
+
+
+def _cut(value: object, most: int = 160) -> str:
+    written = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return written if len(written) <= most else written[: most - 1] + "…"
