@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bentos.text_classifier import handlers
+from bentos.text_classifier import handlers, inference_protocol, streaming
 from bentos.text_classifier.asgi import (
     Disconnected,
     Headers,
@@ -33,7 +33,7 @@ from bentos.text_classifier.problems import Problem, busy
 from bentos.text_classifier.records import AccessRecord
 from bentos.text_classifier.runtime import Runtime, request_ids
 from bentos.text_classifier.settings import ServiceSettings
-from bentos.text_classifier.site import Page, pages
+from bentos.text_classifier.site import Page, api_pages, pages
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,6 @@ _CLOSE: Headers = [(b"connection", b"close")]
 class Route(NamedTuple):
     handler: Handler
     has_body: bool = False
-    streams: bool = False
 
 
 class Application:
@@ -94,7 +93,7 @@ class Application:
             ModelError: the model folder cannot be served.
         """
         model = open_model(self.folder, self.settings, self.threads)
-        self._pages = pages()
+        self._pages = pages() | api_pages(model.manifest.name, model.manifest.version, self.settings.max_texts)
         self._routes = routes(model.manifest.name)
         counters = Counters(self.counters_folder, [*self._routes, *_PROBES, PAGE, OTHER], STATUSES)
         self.runtime = Runtime(model, self.settings, counters, self.bento)
@@ -159,7 +158,11 @@ class Application:
         if self.runtime:
             self._count(self.runtime, request, path, response.status, time.perf_counter() - started)
         if isinstance(response, Stream):
-            await send_stream(send, response, extra)
+            try:
+                await send_stream(send, response, extra)
+            except Disconnected:
+                if self.runtime:
+                    self.runtime.counters.disconnect()
         else:
             if self.guard is not None:
                 response = self.guard.seal(request, response)
@@ -231,7 +234,13 @@ class Application:
             runtime.access.add(lambda: [record])
 
 
-_PROBES = {"/livez": False, "/healthz": False, "/readyz": True}
+_PROBES = {
+    "/livez": False,
+    "/healthz": False,
+    "/readyz": True,
+    "/v2/health/live": False,
+    "/v2/health/ready": True,
+}
 """Paths of the probes, and whether they ask for readiness."""
 
 
@@ -251,6 +260,11 @@ def routes(name: str) -> dict[str, dict[str, Route]]:
         "/predict": {"POST": Route(handlers.predict, has_body=True)},
         "/explain": {"POST": Route(handlers.explain, has_body=True)},
         "/feedback": {"POST": Route(handlers.feedback, has_body=True)},
+        "/predict/stream": {"POST": Route(streaming.stream)},
         "/model": {"GET": Route(handlers.model)},
         "/metrics": {"GET": Route(handlers.metrics)},
+        "/v2": {"GET": Route(inference_protocol.server)},
+        f"/v2/models/{name}": {"GET": Route(inference_protocol.metadata)},
+        f"/v2/models/{name}/ready": {"GET": Route(inference_protocol.ready)},
+        f"/v2/models/{name}/infer": {"POST": Route(inference_protocol.infer, has_body=True)},
     }

@@ -9,9 +9,10 @@ from msgspec import Meta
 
 from bentos.text_classifier.decoding import Prediction
 from bentos.text_classifier.explain import Attribution
+from bentos.text_classifier.manifest import TaskName
 from bentos.text_classifier.problems import Problem
 
-Body = TypeVar("Body", bound=msgspec.Struct)
+Body = TypeVar("Body")
 
 TopK = Annotated[int, Meta(ge=1, le=100_000, description="labels at most, best first; 1 when not given, or all that pass in a multi-label model")]  # fmt: skip  # noqa: E501
 Threshold = Annotated[float, Meta(ge=0, le=1, description="labels with a lower score are left out of `labels`")]
@@ -55,13 +56,13 @@ class ModelIdentity(msgspec.Struct, frozen=True):
 
 
 class ExplainedPrediction(Prediction, kw_only=True):
-    """A prediction with what each of the text's words adds to its score."""
+    """A prediction with what each of the text's words adds to its score, where that was asked for."""
 
-    attributions: list[Attribution]
+    attributions: list[Attribution] | msgspec.UnsetType = msgspec.UNSET
 
 
 class PredictAnswer(msgspec.Struct):
-    predictions: list[Prediction] | list[ExplainedPrediction]
+    predictions: list[ExplainedPrediction]
     model: ModelIdentity
 
 
@@ -78,6 +79,23 @@ class ExplainAnswer(msgspec.Struct):
 class FeedbackAnswer(msgspec.Struct):
     id: str
     stored: bool
+
+
+class ModelCard(msgspec.Struct):
+    """What serves, what it knows, how good it is and where it comes from."""
+
+    bento: str
+    name: str
+    version: str
+    task: TaskName
+    architecture: str
+    labels: list[str]
+    thresholds: list[float] | None
+    metrics: dict[str, Any]
+    scope: dict[str, Any] | None
+    lineage: dict[str, str]
+    provider: Annotated[str, Meta(description="ONNX Runtime's execution provider that is really in use")]
+    limits: dict[str, int]
 
 
 def decode(body: bytes, decoder: "msgspec.json.Decoder[Body]") -> Body:

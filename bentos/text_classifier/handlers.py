@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import cast
 
 import msgspec
 
@@ -13,6 +13,7 @@ from bentos.text_classifier.bodies import (
     ExplainedPrediction,
     FeedbackAnswer,
     FeedbackBody,
+    ModelCard,
     PredictAnswer,
     PredictBody,
     decode,
@@ -31,8 +32,6 @@ _PREDICT = msgspec.json.Decoder(PredictBody)
 _EXPLAIN = msgspec.json.Decoder(ExplainBody)
 _FEEDBACK = msgspec.json.Decoder(FeedbackBody)
 
-Answer = TypeVar("Answer", bound=msgspec.Struct)
-
 
 async def predict(runtime: Runtime, request: Request, body: bytes) -> Response:
     return Response(200, encode(await answer_predict(runtime, request, decode(body, _PREDICT))), _JSON)
@@ -45,7 +44,8 @@ async def answer_predict(runtime: Runtime, request: Request, asked: PredictBody)
         raise Problem(422, f"at most {runtime.settings.max_explained} texts can be explained in a request", "texts")
     predictions = await runtime.predict(request, asked.texts, options)
     if not asked.explain:
-        return PredictAnswer(predictions, runtime.identity)
+        # Encoded alike; the type's further field is left out where it is not set.
+        return PredictAnswer(cast(list[ExplainedPrediction], predictions), runtime.identity)
     explained = []
     for text, prediction in zip(asked.texts, predictions, strict=True):
         attributions = await runtime.explain(text, prediction.label, None)
@@ -96,29 +96,29 @@ async def model(runtime: Runtime, request: Request, body: bytes) -> Response:
     return Response(200, encode(describe(runtime)), _JSON)
 
 
-def describe(runtime: Runtime) -> dict[str, Any]:
-    """The model card: what serves, what it knows, how good it is, where it comes from."""
+def describe(runtime: Runtime) -> ModelCard:
+    """The model card of what is served."""
     manifest, settings = runtime.model.manifest, runtime.settings
     scope = manifest.scope
-    return {
-        "bento": runtime.identity.bento,
-        "name": manifest.name,
-        "version": manifest.version,
-        "task": manifest.task,
-        "architecture": manifest.architecture,
-        "labels": manifest.labels,
-        "thresholds": manifest.thresholds,
-        "metrics": manifest.metrics,
-        "scope": scope and {"method": scope.method, "false_alarm_rate": scope.false_alarm_rate},
-        "lineage": manifest.lineage,
-        "provider": runtime.provider,
-        "limits": {
+    return ModelCard(
+        bento=runtime.identity.bento,
+        name=manifest.name,
+        version=manifest.version,
+        task=manifest.task,
+        architecture=manifest.architecture,
+        labels=manifest.labels,
+        thresholds=manifest.thresholds,
+        metrics=manifest.metrics,
+        scope=scope and {"method": scope.method, "false_alarm_rate": scope.false_alarm_rate},
+        lineage=manifest.lineage,
+        provider=runtime.provider,
+        limits={
             "texts": settings.max_texts,
             "text_characters": settings.max_text_characters,
             "body_bytes": int(settings.max_body_mb * 1e6),
             "explained_texts": settings.max_explained,
         },
-    }
+    )
 
 
 async def metrics(runtime: Runtime, request: Request, body: bytes) -> Response:

@@ -1,10 +1,12 @@
-"""The files of the page at `/`, held in memory."""
+"""What is served as it is: the page's files and the descriptions of the API, held in memory."""
 
 import hashlib
 import mimetypes
 from pathlib import Path
 
+from bentos.text_classifier import api_page, openapi
 from bentos.text_classifier.asgi import Headers, Request, Response
+from bentos.text_classifier.bodies import encode
 
 WEB = Path(__file__).parent / "web"
 
@@ -41,3 +43,15 @@ def pages(folder: Path = WEB) -> dict[str, Page]:
     if "/index.html" in found:
         found["/"] = found["/index.html"]
     return found
+
+
+def api_pages(model: str, version: str, max_texts: int) -> dict[str, Page]:
+    """The OpenAPI document, for tools, for people and as BentoML's clients read it."""
+    document = openapi.document(model, version, max_texts)
+    described = Page(encode(document), "application/json")
+    return {
+        "/openapi.json": described,
+        "/docs.json": described,
+        "/docs": Page(api_page.page(document), "text/html"),
+        "/schema.json": Page(encode(openapi.bentoml_schema(model)), "application/json"),
+    }
