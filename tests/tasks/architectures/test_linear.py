@@ -8,10 +8,11 @@ from sklearn.svm import LinearSVC
 from bentos.text_classifier.encoding import GramEncoder
 from bentos.text_classifier.manifest import MANIFEST, parse
 from tasks.architectures import Job, architectures
-from tasks.architectures.linear import bag_model, solve
+from tasks.architectures.linear import bag_model
 from tasks.backend import keras
 from tasks.ngrams import fit_grams, sparse
 from tasks.settings import TrainSettings
+from tasks.support_vectors import Strength, solve
 from tests.tasks.toy import make_dataset, make_texts
 
 
@@ -20,7 +21,7 @@ def test_the_keras_model_decides_exactly_as_linear_svc(topics):
     texts, targets = make_texts(200, seed=1, topics=topics)
     encoder = fit_grams(texts, characters=(1, 3))
     matrix = sparse(encoder, texts)
-    solution = solve(matrix, targets, np.ones(len(texts)), topics, 0.7, False, seed=5)
+    solution = solve(matrix, targets, np.ones(len(texts)), topics, Strength(0.7, False), seed=5)
     machine = LinearSVC(C=0.7, random_state=5).fit(matrix, targets)
     model = bag_model(encoder, solution)
     logits = np.asarray(model(encoder.encode(texts)))
@@ -33,7 +34,7 @@ def test_several_labels_are_separate_machines_and_a_label_never_seen_is_never_gi
     texts, targets = make_texts(200, seed=2)
     encoder = fit_grams(texts)
     marks = np.concatenate([np.eye(3)[targets], np.zeros((200, 1)), np.ones((200, 1))], axis=1)
-    solution = solve(sparse(encoder, texts), marks, np.ones(200), 5, 1.0, False, seed=0)
+    solution = solve(sparse(encoder, texts), marks, np.ones(200), 5, Strength(1.0, False), seed=0)
     logits = solution.logits(sparse(encoder, texts))
     np.testing.assert_array_equal(logits > 0, marks > 0)
 
@@ -41,7 +42,7 @@ def test_several_labels_are_separate_machines_and_a_label_never_seen_is_never_gi
 def test_a_class_without_training_rows_is_never_the_answer():
     texts, targets = make_texts(200, seed=3, topics=2)
     encoder = fit_grams(texts)
-    solution = solve(sparse(encoder, texts), targets * 2, np.ones(200), 3, 1.0, False, seed=0)
+    solution = solve(sparse(encoder, texts), targets * 2, np.ones(200), 3, Strength(1.0, False), seed=0)
     assert set(solution.logits(sparse(encoder, texts)).argmax(axis=1)) == {0, 2}
 
 
@@ -50,7 +51,7 @@ def test_weights_of_rows_count():
     encoder = fit_grams(texts)
     matrix, targets = sparse(encoder, texts), np.array([0, 1, 1])
     for weights, answer in (([9.0, 1.0, 1.0], 0), ([1.0, 9.0, 1.0], 1)):
-        solution = solve(matrix, targets, np.array(weights), 2, 10.0, False, seed=0)
+        solution = solve(matrix, targets, np.array(weights), 2, Strength(10.0, False), seed=0)
         assert solution.logits(matrix)[0].argmax() == answer
 
 

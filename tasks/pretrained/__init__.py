@@ -1,0 +1,1 @@
+"""Pre-trained encoders: `folder` finds and reads them, `encoder` is their structure in Keras."""

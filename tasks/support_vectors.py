@@ -1,0 +1,144 @@
+"""Linear support vector machines: solving them, and choosing their settings by held-out rows.
+
+The weights are liblinear's (Fan et al. 2008): squared hinge, one label against the rest.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_matrix, vstack
+from sklearn.model_selection import KFold
+from sklearn.svm import LinearSVC
+
+from tasks.architectures import Job
+from tasks.examples import read_part
+from tasks.kinds import KINDS
+from tasks.manifests import Dataset
+
+# With fewer rows than this a validation part alone is too noisy to choose by; folds of all rows are cheap.
+FOLDED_ROWS = 8_000
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows in memory: targets int32 [rows], or 0/1 [rows, labels] for multi-label."""
+
+    texts: list[str]
+    targets: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def read(cls, dataset: Dataset, part: str, most: int | None = None) -> "Part":
+        """The part's rows, at most the first `most` of them; a split's rows stand in random order."""
+        texts: list[str] = []
+        targets, weights = [], []
+        for some, some_targets, some_weights in read_part(dataset, part):
+            texts += some
+            targets.append(some_targets)
+            weights.append(some_weights)
+            if most is not None and len(texts) >= most:
+                break
+        return cls(texts[:most], np.concatenate(targets)[:most], np.concatenate(weights)[:most])
+
+
+class Strength(NamedTuple):
+    """LinearSVC's C, and whether every class is weighed by the inverse of its frequency."""
+
+    c: float
+    balanced: bool
+
+
+@dataclass(frozen=True)
+class Solution:
+    """`table` float32 [features, labels] and `bias` float32 [labels]."""
+
+    table: np.ndarray
+    bias: np.ndarray
+
+    def logits(self, matrix: csr_matrix) -> np.ndarray:
+        return np.asarray(matrix @ self.table) + self.bias
+
+
+def solve(
+    matrix: csr_matrix, targets: np.ndarray, weights: np.ndarray, labels: int, strength: Strength, seed: int
+) -> Solution:
+    """One machine a label.
+
+    Args:
+        matrix: float [rows, features].
+        targets: int [rows], or 0/1 [rows, labels] for multi-label.
+        weights: of the rows.
+    """
+    _, features = matrix.get_shape()
+    table = np.zeros((features, labels), np.float32)
+    # A label without a training row is never the answer.
+    bias = np.full(labels, -1.0, np.float32)
+    columns: list[tuple[np.ndarray, Any]] = []
+    if targets.ndim == 1:
+        columns.append((targets, np.unique(targets)))
+    else:
+        columns.extend((targets[:, label].astype(np.int32), [label]) for label in range(labels))
+    for wanted, places in columns:
+        if len(np.unique(wanted)) < 2:
+            bias[places] = 1.0 if targets.ndim == 1 or wanted[0] else -1.0
+            continue
+        machine = LinearSVC(C=strength.c, class_weight="balanced" if strength.balanced else None, random_state=seed)
+        machine.fit(matrix, wanted, sample_weight=weights)
+        coefficients, intercepts = machine.coef_, machine.intercept_
+        if targets.ndim == 1 and len(places) == 2:
+            # liblinear gives two classes one machine: its decision speaks for the second, against the first.
+            coefficients = np.vstack([-coefficients, coefficients])
+            intercepts = np.concatenate([-intercepts, intercepts])
+        table[:, places] = coefficients.T
+        bias[places] = intercepts
+    return Solution(table, bias)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A solution from the training part with its validation logits; `score` is what settings are compared by."""
+
+    score: float
+    solution: Solution
+    logits: np.ndarray
+
+
+class Machines:
+    """Solves and scores machines for one job, over whatever features the caller has."""
+
+    def __init__(self, job: Job, train: Part, validation: Part) -> None:
+        self.job, self.train, self.validation = job, train, validation
+        self.labels = len(job.dataset.labels)
+        self.kind = KINDS[job.dataset.task]
+        self.metric = job.train.metric or self.kind.metric
+
+    def strengths(self, values: tuple[float, ...]) -> list[Strength]:
+        """Each C with the class weights to be tried; uneven classes are tried both ways under `auto`."""
+        uneven = self.job.dataset.profile.imbalance >= 10
+        choices = {"none": (False,), "balanced": (True,), "auto": (True, False) if uneven else (False,)}
+        return [Strength(c, balanced) for balanced in choices[self.job.train.class_weights] for c in values]
+
+    def judge(self, train: csr_matrix, validation: csr_matrix, strength: Strength) -> Judged:
+        """Solves on the training rows; the score is the metric of held-out rows.
+
+        Those are the validation part or, where there are few rows, every row once through folds.
+        """
+        solution = solve(train, self.train.targets, self.train.weights, self.labels, strength, self.job.seed)
+        logits = solution.logits(validation)
+        targets = self.validation.targets
+        score = self.kind.metrics(logits, targets)[self.metric]
+        if len(self.train.texts) <= FOLDED_ROWS:
+            score = self._folded(csr_matrix(vstack([train, validation])), strength)
+        return Judged(score, solution, logits)
+
+    def _folded(self, matrix: csr_matrix, strength: Strength) -> float:
+        targets = np.concatenate([self.train.targets, self.validation.targets])
+        weights = np.concatenate([self.train.weights, self.validation.weights])
+        logits = np.zeros((len(targets), self.labels), np.float32)
+        folds = KFold(min(FOLDS, len(targets)), shuffle=True, random_state=self.job.seed)
+        for kept, held in folds.split(targets):
+            solution = solve(matrix[kept], targets[kept], weights[kept], self.labels, strength, self.job.seed)
+            logits[held] = solution.logits(matrix[held])
+        return self.kind.metrics(logits, targets)[self.metric]
