@@ -16,6 +16,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # tf2onnx reports an operator that it cannot convert as a log line only; `convert` loads every export instead.
 for _name, _level in {"tf2onnx": logging.CRITICAL, "tensorflow": logging.ERROR, "absl": logging.ERROR}.items():
     logging.getLogger(_name).setLevel(_level)
+# A text of one token attends to itself alone, as it should.
+warnings.filterwarnings("ignore", message="You are using a softmax over axis")
 warnings.filterwarnings("ignore", category=FutureWarning, module="(tf2onnx|tensorflow|keras)")
 
 

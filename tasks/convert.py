@@ -1,7 +1,8 @@
 """Stage: the saved Keras model as ONNX and as a SavedModel, shown to answer as it does."""
 
+import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import onnx
 
 from bentos.text_classifier.manifest import GRAPH, MANIFEST, parse
 from bentos.text_classifier.model import ModelError, TextModel
+from tasks.architectures.layers import Recurrence
 from tasks.backend import keras, tf, tf2onnx
 from tasks.candidate import WEIGHTS
 from tasks.errors import PipelineError
@@ -91,13 +93,78 @@ def write_onnx(model: keras.Model, path: Path, external_bytes: int = EXTERNAL_BY
     """Writes the model as ONNX; weights above `external_bytes` in all go into a file beside it."""
     size = sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)
     large = size >= external_bytes
-    with tf.device("CPU"):
+    with tf.device("CPU"), one_node_each(model):
         graph, storage = tf2onnx.convert.from_function(
-            serving_function(model), input_signature=signature(model), opset=OPSET, large_model=large
+            serving_function(model),
+            input_signature=signature(model),
+            opset=OPSET,
+            large_model=large,
+            custom_op_handlers={"PyFunc": (_recurrent_node, [])},
         )
     if storage is not None:
         _fill_in(graph, storage)
     onnx.save_model(graph, str(path), save_as_external_data=large, location=f"{path.name}.data", size_threshold=1024)
+
+
+@contextlib.contextmanager
+def one_node_each(model: keras.Model) -> Iterator[None]:
+    """Within it the model's recurrences are traced as the placeholders that `_recurrent_node` replaces."""
+    recurrences = [layer for layer in model.layers if isinstance(layer, Recurrence)]
+    for layer in recurrences:
+        layer.as_one_node = True
+    try:
+        yield
+    finally:
+        for layer in recurrences:
+            layer.as_one_node = False
+
+
+def _recurrent_node(context: Any, node: Any, name: str, arguments: Any) -> None:
+    """Turns a `Recurrence` placeholder into one bidirectional LSTM or GRU node with `sequence_lens`.
+
+    Keras keeps the gates in the order input, forget, cell, output (LSTM) or update, reset, hidden
+    (GRU); ONNX wants input, output, forget, cell, or the same.
+    """
+    values, lengths, *weights = node.input
+    arrays = [context.get_node_by_output(weight).get_tensor_value(as_list=False) for weight in weights]
+    units = arrays[1].shape[0]
+    gates = arrays[1].shape[1] // units
+    order = {4: [0, 3, 1, 2], 3: [0, 1, 2]}[gates]
+
+    def arranged(array: np.ndarray) -> np.ndarray:
+        """[rows, gates x units] as [gates x units, rows] in ONNX's order."""
+        return np.concatenate([array.T.reshape(gates, units, -1)[gate] for gate in order])
+
+    directions = [arrays[:3], arrays[3:]]
+    stacked = {
+        "W": np.stack([arranged(kernel) for kernel, _, _ in directions]),
+        "R": np.stack([arranged(recurrent) for _, recurrent, _ in directions]),
+        "B": np.stack([_biases(arranged, bias) for _, _, bias in directions]),
+    }
+    constants = [context.make_const(f"{node.name}/{key}", array).output[0] for key, array in stacked.items()]
+    output = node.output[0]
+    shape, dtype = context.get_shape(output), context.get_dtype(output)
+    context.remove_node(node.name)
+    # An empty text has one position of padding, whose features are masked where they are pooled.
+    one = context.make_const(f"{node.name}/one", np.array(1, np.int32)).output[0]
+    counted = context.make_node("Max", [lengths, one]).output[0]
+    attributes: dict[str, Any] = {"hidden_size": units, "direction": "bidirectional"}
+    if gates == 3:
+        attributes["linear_before_reset"] = 1
+    steps = context.make_node("Transpose", [values], attr={"perm": [1, 0, 2]}).output[0]
+    recurrence = context.make_node(
+        {4: "LSTM", 3: "GRU"}[gates], [steps, *constants, counted], attr=attributes, output_count=1
+    )
+    by_text = context.make_node("Transpose", recurrence.output, attr={"perm": [2, 0, 1, 3]}).output[0]
+    # 0 keeps a dimension: [texts, positions, directions, units] becomes [texts, positions, both].
+    flat = context.make_const(f"{node.name}/flat", np.array([0, 0, 2 * units], np.int64)).output[0]
+    context.make_node("Reshape", [by_text, flat], outputs=[output], shapes=[shape], dtypes=[dtype])
+
+
+def _biases(arranged: Callable[[np.ndarray], np.ndarray], bias: np.ndarray) -> np.ndarray:
+    """Input and recurrent bias end to end; Keras' LSTM has only the first."""
+    rows = bias if bias.ndim == 2 else np.stack([bias, np.zeros_like(bias)])
+    return np.concatenate([arranged(row[None]).ravel() for row in rows])
 
 
 def export_saved_model(model: keras.Model, folder: Path) -> None:
@@ -127,6 +194,7 @@ def compare(model: keras.Model, folder: Path, saved_model: Path, dataset: Datase
         served = TextModel.load(folder)
     except ModelError as error:
         raise PipelineError(f"the converted model does not load: {error}") from error
+    trained = serving_function(model)
     reloaded = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
     texts = ["", UNKNOWN, *next(read_part(dataset, "validation", PARITY_TEXTS))[0]]
     differences = {"onnx": 0.0, "saved_model": 0.0}
@@ -134,7 +202,7 @@ def compare(model: keras.Model, folder: Path, saved_model: Path, dataset: Datase
     for batch in _batches(texts):
         inputs = served.encode(batch)
         tensors = {name: tf.constant(array) for name, array in inputs.items()}
-        wanted = served.scores(model(tensors, training=False).numpy().astype(np.float32))
+        wanted = served.scores(trained(*(tensors[entry.name] for entry in model.inputs))["logits"].numpy())
         answers = {"onnx": served.run(inputs), "saved_model": reloaded(**tensors)["logits"].numpy()}
         for kind, logits in answers.items():
             found = served.scores(logits)

@@ -28,6 +28,7 @@ class Kind:
     figures: tuple[str, ...]
     temperature: Callable[[np.ndarray, np.ndarray], float]
     thresholds: Callable[[np.ndarray, np.ndarray, float], list[float]] | None = None
+    pooled: bool = True
 
 
 def _single(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:

@@ -92,8 +92,8 @@ def fit(job: Job, build: Callable[[], keras.Model], encoders: Sequence[Encoder],
     same weights as one that was not.
 
     Args:
-        build: makes the model with seeded initial weights; its inputs are named as the encoders name
-            them, its output is `logits`. Called once more at the end for the float32 model.
+        build: makes the model with seeded initial weights; its inputs are a dictionary by the names that
+            the encoders give, its output is `logits`. Called once more at the end for the float32 model.
         encoders: those of the model, fitted already.
         recipe: what the user set by hand takes precedence over it.
     """

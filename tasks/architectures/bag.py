@@ -58,7 +58,7 @@ class Bag:
             text = WeightedBag(len(encoder.vocabulary) + 1, hyper["width"], name="bag")(ids, weights)
             text = keras.layers.Dropout(hyper["dropout"])(text)
             logits = keras.layers.Dense(len(job.dataset.labels), dtype="float32", name="logits")(text)
-            return keras.Model([ids, weights], logits)
+            return keras.Model({name: ids, f"{name}_weights": weights}, logits, name=self.name)
 
         recipe = Recipe(
             epochs=hyper["epochs"],

@@ -53,20 +53,51 @@ class WeightedBag(keras.layers.Layer):
         }
 
 
-@keras.saving.register_keras_serializable("maas")
-class Reverse(keras.layers.Layer):
-    """Reverses the unmasked positions of each text and leaves its padding in place.
+CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
-    A forward recurrence over the result is the backward recurrence over the text, exactly, and
-    converts to a native ONNX node, where Keras masking would become a Loop.
+
+@keras.saving.register_keras_serializable("maas")
+class Recurrence(keras.layers.Layer):
+    """An LSTM or GRU over the text in both directions: [texts, positions, 2 units], exact for any padding.
+
+    There is no Keras mask, which would become a Loop in ONNX: forwards, the padding on the right
+    comes after everything that counts; backwards, each text is reversed within its own length. While
+    `as_one_node` is set the layer is traced as a placeholder that `convert` turns into one native
+    ONNX node over the texts' lengths.
     """
 
-    def call(self, values: Any, mask: Any) -> Any:
-        lengths = ops.cast(ops.sum(mask, axis=(1, 2)), "int32")
-        return tf.reverse_sequence(values, lengths, seq_axis=1, batch_axis=0)
+    def __init__(self, cell: str, units: int, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.cell = cell
+        self.units = units
+        self.forwards = CELLS[cell](units, return_sequences=True, name="forwards")
+        self.backwards = CELLS[cell](units, return_sequences=True, name="backwards")
+        self.as_one_node = False
 
-    def compute_output_shape(self, values_shape: Any, mask_shape: Any) -> Any:
-        return values_shape
+    def build(self, values_shape: Any, kept_shape: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.forwards.build(values_shape)
+        self.backwards.build(values_shape)
+
+    # Keras gives an argument called `mask` a meaning of its own.
+    def call(self, values: Any, kept: Any) -> Any:
+        lengths = ops.cast(ops.sum(kept, axis=(1, 2)), "int32")
+        if self.as_one_node:
+            weights = [ops.convert_to_tensor(weight) for weight in self.weights]
+            placeholder = tf.numpy_function(_not_computed, [values, lengths, *weights], tf.float32)
+            return tf.ensure_shape(placeholder, [None, None, 2 * self.units])
+        ahead = self.forwards(values)
+        back = self.backwards(tf.reverse_sequence(values, lengths, seq_axis=1, batch_axis=0))
+        return ops.concatenate([ahead, tf.reverse_sequence(back, lengths, seq_axis=1, batch_axis=0)], axis=-1)
+
+    def compute_output_shape(self, values_shape: Any, kept_shape: Any) -> Any:
+        return (*values_shape[:-1], 2 * self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"cell": self.cell, "units": self.units}
+
+
+def _not_computed(*_: Any) -> Any:
+    raise RuntimeError("a placeholder for conversion was run")
 
 
 @keras.saving.register_keras_serializable("maas")
@@ -107,5 +138,5 @@ def mean_over(values: Any, mask: Any) -> Any:
 
 
 def max_over(values: Any, mask: Any) -> Any:
-    """Maximum over the unmasked positions of values that are never negative; zero for an empty text."""
-    return ops.max(values * mask, axis=1)
+    """Maximum over the unmasked positions, [texts, width] of [texts, positions, width]; zero for an empty text."""
+    return ops.max(values + (mask - 1.0) * 1e4, axis=1) * ops.max(mask, axis=1)

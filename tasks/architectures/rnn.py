@@ -1,0 +1,28 @@
+"""Recurrent networks in both directions: LSTM (Hochreiter and Schmidhuber 1997) and GRU (Cho et al. 2014)."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tasks.architectures import register
+from tasks.architectures.layers import Recurrence
+from tasks.architectures.tokens import Hyper, TokenModel
+from tasks.backend import keras
+from tasks.manifests import Dataset
+from tasks.settings import Effort
+
+
+def _defaults(dataset: Dataset, effort: Effort) -> Hyper:
+    return {"units": {"quick": 64, "standard": 128, "thorough": 192}[effort]}
+
+
+def _recurrence(cell: str) -> Callable[[Any, Any, Hyper], Any]:
+    def features(values: Any, mask: Any, hyper: Hyper) -> Any:
+        values = keras.layers.SpatialDropout1D(0.2)(values)
+        return Recurrence(cell, hyper["units"], name=cell)(values, mask)
+
+    return features
+
+
+# XLA cannot compile cuDNN's recurrences, which are faster than what it can.
+register(TokenModel("lstm", ("standard", "thorough"), _recurrence("lstm"), _defaults, xla=False))
+register(TokenModel("gru", ("thorough",), _recurrence("gru"), _defaults, xla=False))

@@ -1,0 +1,80 @@
+"""What the structures over a text's sub-words share; each adds its own layers over the positions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from tasks.architectures import Job
+from tasks.architectures.layers import mask_of, max_over, mean_over
+from tasks.backend import keras, ops
+from tasks.candidate import save
+from tasks.examples import training_texts
+from tasks.kinds import KINDS
+from tasks.manifests import Candidate, Dataset
+from tasks.settings import Effort, TrainSettings
+from tasks.tokenisers import fit_tokeniser
+from tasks.training import Recipe, fit
+
+Hyper = dict[str, Any]
+SMALL = 20_000
+
+
+@dataclass(frozen=True)
+class TokenModel:
+    """Embeds sub-words, computes features at every position and pools them where a text has one answer.
+
+    `features` takes embeddings [texts, positions, width], the mask of `mask_of` and the
+    hyper-parameters and gives features [texts, positions, any width] that do not depend on the
+    padding. `defaults` are hyper-parameters that differ from those all token models have.
+    """
+
+    name: str
+    efforts: tuple[Effort, ...]
+    features: Callable[[Any, Any, Hyper], Any]
+    defaults: Callable[[Dataset, Effort], Hyper]
+    pooling: tuple[Callable[[Any, Any], Any], ...] = (max_over, mean_over)
+    xla: bool = True
+
+    def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
+        return None if dataset.task in KINDS else f"it cannot learn {dataset.task}"
+
+    def hyper(self, dataset: Dataset, effort: Effort) -> Hyper:
+        small = dataset.rows["train"] < SMALL
+        return {
+            "vocabulary": 20_000,
+            "width": 128,
+            "dropout": 0.5,
+            "batch_size": 32 if small else 128,
+            "learning_rate": 1e-3,
+            "epochs": {"quick": 8, "standard": 15, "thorough": 30}[effort] if small else 8,
+            "patience": 4,
+            "seconds": {"quick": 20.0, "standard": 150.0, "thorough": 900.0}[effort],
+        } | self.defaults(dataset, effort)
+
+    def fit(self, job: Job) -> Candidate:
+        hyper = self.hyper(job.dataset, job.effort) | job.hyper
+        encoder = fit_tokeniser(
+            training_texts(job.dataset),
+            size=hyper["vocabulary"],
+            max_length=job.train.max_length or job.dataset.max_length,
+        )
+        settings = encoder.settings
+        hyper["max_length"] = settings.max_length
+        size = encoder.tokenizer.get_vocab_size()
+
+        def build() -> keras.Model:
+            ids = keras.Input((None,), dtype="int32", name=settings.name)
+            mask = mask_of(ids, settings.pad_id)
+            uniform = keras.initializers.RandomUniform(-0.25, 0.25)
+            embedded = keras.layers.Embedding(size, hyper["width"], uniform, name="embedding")(ids)
+            values = self.features(embedded * ops.cast(mask, embedded.dtype), mask, hyper)
+            if KINDS[job.dataset.task].pooled:
+                values = ops.concatenate([pool(values, mask) for pool in self.pooling], axis=-1)
+            values = keras.layers.Dropout(hyper["dropout"])(values)
+            logits = keras.layers.Dense(len(job.dataset.labels), dtype="float32", name="logits")(values)
+            return keras.Model({settings.name: ids}, logits, name=self.name)
+
+        names = {field.name for field in fields(Recipe)} & hyper.keys()
+        recipe = Recipe(**{name: hyper[name] for name in names}, xla=self.xla)
+        trained = fit(job, build, [encoder], recipe)
+        return save(job, self.name, trained, {settings.file: encoder.dump()}, [settings], hyper)
