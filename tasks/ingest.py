@@ -33,7 +33,7 @@ def ingest(settings: SourceSettings, folder: Path, seed: int) -> Table:
         reading = Reading(settings, scratch)
         rows_read = _store(source_of(settings.source).read(reading), reading.schema, scratch / "raw.parquet")
         if rows_read == 0:
-            raise InputError(f"{settings.source}: there is a header but no row below it.")
+            raise InputError(f"{settings.source}: its columns are named, but there is no row.")
         duck.read_parquet(str(scratch / "raw.parquet")).create_view("raw")
         task, separator = find_task(duck, settings, reading)
         duck.execute(

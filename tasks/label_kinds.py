@@ -30,7 +30,7 @@ class LabelKind:
     stratum: str
     """The class by which a row is stratified; variable `ranks` maps a class to its place, the rarest first."""
     target: str
-    """The target that training learns; variables: `labels` (the class names), `places` (their indices)."""
+    """The target that training learns; type `class` enumerates the class names, variable `labels` lists them."""
     known: str
     """Whether a row can be used with the classes in `labels`."""
     kept: str
@@ -47,8 +47,8 @@ KINDS: dict[TaskName, LabelKind] = {
         classes="[label]",
         canonical="label",
         stratum="label",
-        target="CAST(getvariable('places')[label] AS INTEGER)",
-        known="list_contains(getvariable('labels'), label)",
+        target="CAST(enum_code(TRY_CAST(label AS class)) AS INTEGER)",
+        known="TRY_CAST(label AS class) IS NOT NULL",
         kept="label",
     ),
     "multi": LabelKind(

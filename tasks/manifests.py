@@ -62,6 +62,7 @@ class Checked(Record):
     quarantine: Path | None = None
     expectations: list[dict[str, Any]] = []
     data_docs: Path | None = None
+    statistics: Path | None = Field(default=None, description="what the next table is compared with, once live")
     notes: list[str] = []
     content: str
 

@@ -85,7 +85,7 @@ def _gather(duck: duckdb.DuckDBPyConnection, checked: Checked, own: dict[str, Ch
 
 
 def _classes(duck: duckdb.DuckDBPyConnection, kind: LabelKind, data: DataSettings, notes: list[str]) -> dict[str, int]:
-    """Rows by class of what may be divided, without the rare classes; table `rare`, variables `labels`, `places`,
+    """Rows by class of what may be divided, without the rare classes; type `class`, variables `labels`,
     `ranks`."""
     sizes: dict[str, int] = dict(
         duck.execute(
@@ -107,7 +107,7 @@ def _classes(duck: duckdb.DuckDBPyConnection, kind: LabelKind, data: DataSetting
     labels = sorted(kept)
     ranks = sorted(kept, key=lambda name: (kept[name], name))
     duck.execute("SET VARIABLE labels = ?", [labels])
-    duck.execute("SET VARIABLE places = map(getvariable('labels'), range(?))", [len(labels)])
+    duck.execute(f"CREATE TYPE class AS ENUM ({', '.join(map(literal, labels))})")
     duck.execute("SET VARIABLE ranks = map(?, range(?))", [ranks, len(ranks)])
     return kept
 

@@ -64,6 +64,8 @@ class DataSettings(Settings):
     """Share of the rows kept untouched until the end, when no test source is given."""
     refit: bool = False
     """Train the chosen model again on training and validation rows together."""
+    accept_changes: bool = False
+    """Take classes that vanished, and lengths and scripts unlike last time's, as the new normal."""
     memory: str = "1GB"
     """Working memory of validation and splitting; larger tables spill to disk."""
     personal_data: Literal["keep", "mask", "hash", "drop"] = "keep"
@@ -184,3 +186,28 @@ class ServeSettings(Settings):
     """The smoke test's bound for one text."""
     retain: int = Field(default=5, ge=2)
     """Versions kept; the live and the last good one are never removed."""
+
+
+class BatchSettings(Settings):
+    """How a table is predicted."""
+
+    top_k: int | None = Field(default=None, gt=0)
+    """Labels at most in `labels`, best first; 1 when not given, or all that pass in a multi-label model."""
+    threshold: float = Field(default=0.0, ge=0, le=1)
+    """Labels with a lower score are left out of `labels`."""
+    labels: tuple[str, ...] = ()
+    """Only these labels in `labels`; all when empty."""
+    max_text_characters: int = Field(default=100_000, gt=0)
+    """Rows with longer texts are marked instead of predicted."""
+    chunk_rows: int = Field(default=5_000, gt=0)
+    """Rows predicted between two savings; after a kill at most so many a process are predicted again."""
+    batch_size: int = Field(default=64, gt=0)
+    """Texts run through the model together."""
+    workers: int | None = Field(default=None, gt=0)
+    """Processes; one for each CPU that may be used when not given."""
+    threads: int = Field(default=1, gt=0)
+    """ONNX Runtime threads a process."""
+
+    def answer_key(self) -> dict[str, object]:
+        """The settings that decide what is answered, and nothing of how fast."""
+        return self.model_dump(mode="json", include={"top_k", "threshold", "labels", "max_text_characters"})

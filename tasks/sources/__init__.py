@@ -21,10 +21,14 @@ OWN_COLUMNS = ("text", "label", "form", "source", "line", "reason")
 
 @dataclass
 class Reading:
-    """One reading of a source: what was asked for, a scratch folder, and what is found out on the way."""
+    """One reading of a source: what was asked for, a scratch folder, and what is found out on the way.
+
+    Without `labelled` no column of labels is looked for; what stands as the label then means nothing.
+    """
 
     settings: SourceSettings
     scratch: Path
+    labelled: bool = True
     text_column: str = "text"
     label_column: str = "label"
     notes: list[str] = field(default_factory=list)

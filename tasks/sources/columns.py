@@ -36,26 +36,36 @@ class Columns:
         return self.names[self.label]
 
 
-def find_columns(names: Sequence[str], settings: SourceSettings, where: str) -> Columns:
-    """The text, label and extra columns among `names`.
+def find_columns(
+    names: Sequence[str], settings: SourceSettings, where: str, labelled: bool = True, hint: str = ""
+) -> Columns:
+    """The text, label and extra columns among `names`; when not `labelled`, the text stands in for the label.
 
     A name given by the user must stand there once, exactly or without differences of case and outer
     white space. Names not given are looked for among the usual ones; of two columns the one that is left is taken.
+    `hint` ends the message of a column that cannot be told.
 
     Raises:
         InputError: a column is missing or stands twice; the message lists the columns of `where`.
     """
     text = _given(names, settings.text_column, where) if settings.text_column else _usual(names, TEXT_NAMES, where)
+    extra = tuple(_given(names, name, where) for name in settings.extra_columns)
+    if not labelled:
+        text = 0 if text is None and len(names) == 1 else text
+        if text is None:
+            raise InputError(
+                f"{where}: no column looks like the text. {listed(names)} Name it with --text-column.{hint}"
+            )
+        return Columns(tuple(names), text, text, extra)
     label = _given(names, settings.label_column, where) if settings.label_column else _usual(names, LABEL_NAMES, where)
     if len(names) == 2 and (text is None) != (label is None):
         text, label = (1 - label, label) if label is not None else (text, 1 - (text or 0))
     if text is None:
-        raise InputError(f"{where}: no column looks like the text. {listed(names)} Name it with --text-column.")
+        raise InputError(f"{where}: no column looks like the text. {listed(names)} Name it with --text-column.{hint}")
     if label is None:
-        raise InputError(f"{where}: no column looks like the label. {listed(names)} Name it with --label-column.")
+        raise InputError(f"{where}: no column looks like the label. {listed(names)} Name it with --label-column.{hint}")
     if text == label:
         raise InputError(f"{where}: column {names[text]!r} cannot be both text and label; name another column.")
-    extra = tuple(_given(names, name, where) for name in settings.extra_columns)
     return Columns(tuple(names), text, label, extra)
 
 

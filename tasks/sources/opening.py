@@ -21,7 +21,7 @@ _CHUNK = 1 << 20
 _SAMPLE = 1 << 16
 _COMPRESSED: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
-    b"(\xb5/\xfd": lambda stream: zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True),
+    b"(\xb5/\xfd": lambda stream: io.BufferedReader(_Zstandard(stream), _CHUNK),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,
 }
@@ -75,7 +75,7 @@ def open_bytes(file: File) -> Iterator[IO[bytes]]:
                 yield raw  # type: ignore[misc]
             else:
                 with wrap(raw) as unpacked:
-                    yield io.BufferedReader(_Whole(unpacked), _CHUNK)
+                    yield unpacked
     except _BROKEN as error:
         raise InputError(f"{file.name} cannot be read: {_why(error)}.") from error
 
@@ -92,19 +92,40 @@ def _why(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-class _Whole(io.RawIOBase):
-    """A decompressing stream that must end at the end of its compressed data; zstd's does not say by itself."""
+class _Zstandard(io.RawIOBase):
+    """Decompressed frames; unlike the library's own reader it tells a stream that is cut off (EOFError)."""
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+        self._frame: Any = None
+        self._ready = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+        while not self._ready:
+            chunk = self._raw.read(_CHUNK)
+            if not chunk:
+                if self._frame is not None:
+                    raise EOFError
+                return 0
+            self._ready = self._decompressed(chunk)
+        size = min(len(buffer), len(self._ready))
+        buffer[:size] = self._ready[:size]
+        self._ready = self._ready[size:]
+        return size
+
+    def _decompressed(self, chunk: bytes) -> bytes:
+        pieces = []
+        while chunk:
+            if self._frame is None:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            pieces.append(self._frame.decompress(chunk))
+            chunk = self._frame.unused_data
+            if self._frame.eof:
+                self._frame = None
+        return b"".join(pieces)
 
 
 def detect_encoding(file: File) -> tuple[str, str | None]:

@@ -3,7 +3,7 @@
 import csv
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO
@@ -13,11 +13,14 @@ import pyarrow as pa
 from tasks.errors import InputError
 from tasks.sources import Reading
 from tasks.sources.batches import Batcher
-from tasks.sources.columns import find_columns, listed
+from tasks.sources.columns import Columns, find_columns, listed
 from tasks.sources.opening import File, open_text
 
 DELIMITERS = (",", "\t", ";", "|")
 _SAMPLE_LINES = 500
+# Of a file with one column: no text holds this separator, so that commas part nothing there.
+_NO_DELIMITER = "\x1f"
+_NO_HEADER = " If its first line is already a row, put a header such as text,label above it."
 # A quoted field with more lines than this is taken for a quote that was never closed.
 _MAX_FIELD_LINES = 10_000
 
@@ -61,26 +64,32 @@ def read(file: File, encoding: str, reading: Reading) -> Iterator[pa.RecordBatch
     with open_text(file, encoding) as text:
         records = Records(text, dialect)
         header = next((fields for _, fields, _ in records if fields), [])
-        columns = find_columns(header, reading.settings, file.name) if len(header) > 1 else None
-        if columns is None:
-            raise InputError(
-                f"{file.name}: only one column was found. {listed(header)} "
-                "Separate the columns with a comma, tab, semicolon or |, and name them in the first line."
-            )
+        columns = _columns(header, file, reading)
         reading.text_column, reading.label_column = columns.text_name, columns.label_name
         width, text_at, label_at, extra_at = len(header), columns.text, columns.label, columns.extra
+        if reading.labelled:
+            records.swallows = Swallowing(sample, dialect, columns)
         for line, fields, wrong in records:
             if wrong:
                 batcher.reject(line, fields[0], wrong)
             elif len(fields) == width:
                 batcher.add(line, fields[text_at], fields[label_at], tuple(fields[index] for index in extra_at))
-            elif fields:
+            elif any(map(str.strip, fields)):
                 batcher.reject(
                     line, dialect.delimiter.join(fields), f"{len(fields)} fields where the header has {width}"
                 )
             if batcher.full():
                 yield from batcher.flush()
     yield from batcher.flush()
+
+
+def _columns(header: list[str], file: File, reading: Reading) -> Columns:
+    if len(header) < 2 and reading.labelled:
+        raise InputError(
+            f"{file.name}: only one column was found. {listed(header)} "
+            "Separate the columns with a comma, tab, semicolon or |, and name them in the first line."
+        )
+    return find_columns(header, reading.settings, file.name, reading.labelled, _NO_HEADER)
 
 
 def find_dialect(sample: list[str], tabs: bool) -> Dialect:
@@ -97,6 +106,8 @@ def find_dialect(sample: list[str], tabs: bool) -> Dialect:
         same = widths[header] / max(1, widths.total())
         scores[delimiter] = (header > 1, same > 0.5, same * (header > 1), tabs and delimiter == "\t", header)
     best = max(DELIMITERS, key=lambda delimiter: scores[delimiter])
+    if not scores[best][0]:
+        return Dialect(_NO_DELIMITER, doubled, False)
     header = sample[0].strip("\ufeff").split(best)
     spaced = len(header) > 1 and all(name.startswith(" ") for name in header[1:])
     return Dialect(best, doubled, spaced)
@@ -112,6 +123,7 @@ class Records:
     def __init__(self, lines: Iterator[str] | IO[str], dialect: Dialect) -> None:
         self._lines = iter(lines)
         self._dialect = dialect
+        self.swallows: Callable[[list[str]], bool] = lambda lines: False
         self._again: list[str] = []
         self._current: list[str] = []
         self._line = 0
@@ -132,22 +144,50 @@ class Records:
             try:
                 for fields in reader:
                     first, used = self._line + 1, len(self._current)
+                    if used > 1 and self.swallows(self._current):
+                        yield self._fault("a quote is opened and not closed")
+                        continue
                     self._line += used
                     self._current.clear()
                     yield first, fields, None
                 return
             except csv.Error as error:
-                first, lines = self._line + 1, self._current
-                self._current = []
-                self._again.extend(reversed(lines[1:]))
-                self._line += 1
-                swallowed = f", which would swallow the rows up to line {first + len(lines) - 1}" if lines[1:] else ""
-                yield first, [lines[0].rstrip("\r\n")], _fault(error) + swallowed
+                yield self._fault(_reason(error))
+
+    def _fault(self, reason: str) -> tuple[int, list[str], str]:
+        """The faulty record's first line, whose other lines are read again."""
+        lines, self._current = self._current, []
+        self._again.extend(reversed(lines[1:]))
+        self._line += 1
+        if lines[1:]:
+            reason += f", which would swallow the rows up to line {self._line + len(lines) - 1}"
+        return self._line, [lines[0].rstrip("\r\n")], reason
 
 
-def _fault(error: csv.Error) -> str:
+class Swallowing:
+    """Whether a quoted field holds what are rows of their own: most of its lines end (or begin) with a known label.
+
+    A quote that is opened in one row and met by a stray one rows later is no fault to a reader of CSV.
+    """
+
+    def __init__(self, sample: list[str], dialect: Dialect, columns: Columns) -> None:
+        self._delimiter = dialect.delimiter
+        # Counted from the nearer end, so that delimiters within the text do not matter.
+        self._place = columns.label if columns.label < columns.text else columns.label - len(columns.names)
+        self._labels = {label for line in sample[1:] if '"' not in line and (label := self._label(line))}
+
+    def __call__(self, lines: list[str]) -> bool:
+        known = sum(self._label(line) in self._labels for line in lines[:-1])
+        return known >= max(1, (len(lines) - 1) / 2)
+
+    def _label(self, line: str) -> str | None:
+        cells = line.rstrip("\r\n").split(self._delimiter)
+        return cells[self._place] if len(cells) > 1 and -len(cells) <= self._place < len(cells) else None
+
+
+def _reason(error: csv.Error) -> str:
     if "unexpected end of data" in str(error):
-        return "a quote is opened and never closed"
+        return "a quote is opened and not closed"
     if "expected after" in str(error):
         return "a quote stands inside a quoted field; double it"
     return str(error)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import IO, Any
 
 import orjson
@@ -10,10 +11,11 @@ import pyarrow as pa
 from tasks.errors import InputError
 from tasks.sources import Reading
 from tasks.sources.batches import Batcher
-from tasks.sources.columns import Columns, find_columns
+from tasks.sources.columns import find_columns
 from tasks.sources.opening import File, open_text
 
 _PIECE = 1 << 20
+_HEAD = 50
 
 
 def read(file: File, encoding: str, reading: Reading) -> Iterator[pa.RecordBatch]:
@@ -23,31 +25,28 @@ def read(file: File, encoding: str, reading: Reading) -> Iterator[pa.RecordBatch
     A line that is no JSON object is a rejected row.
     """
     batcher = Batcher(reading, file.name)
-    columns: Columns | None = None
     with open_text(file, encoding) as text:
-        for line, entry, wrong in _entries(file, text):
-            if not isinstance(entry, dict):
-                batcher.reject(line, str(entry), wrong or "not a JSON object")
+        entries = _entries(file, text)
+        head = list(islice(entries, _HEAD))
+        keys = dict.fromkeys(key for _, entry, _ in head if isinstance(entry, dict) for key in entry)
+        if not keys:
+            raise InputError(f'{file.name}: holds no JSON object such as {{"text": "…", "label": "…"}}.{_first(head)}')
+        columns = find_columns(list(keys), reading.settings, file.name, reading.labelled)
+        reading.text_column, reading.label_column = columns.text_name, columns.label_name
+        extra = [columns.names[index] for index in columns.extra]
+        for line, entry, wrong in chain(head, entries):
+            if isinstance(entry, dict):
+                get = entry.get
+                batcher.add(line, get(columns.text_name), get(columns.label_name), tuple(map(get, extra)))
             else:
-                columns = columns or _columns(entry, file, reading)
-                names = columns.names
-                batcher.add(
-                    line,
-                    entry.get(names[columns.text]),
-                    entry.get(names[columns.label]),
-                    tuple(entry.get(names[index]) for index in columns.extra),
-                )
+                batcher.reject(line, str(entry), wrong or "not a JSON object")
             if batcher.full():
                 yield from batcher.flush()
-    if columns is None:
-        raise InputError(f'{file.name}: holds no JSON object such as {{"text": …, "label": …}}.')
     yield from batcher.flush()
 
 
-def _columns(entry: dict[str, Any], file: File, reading: Reading) -> Columns:
-    columns = find_columns(list(entry), reading.settings, file.name)
-    reading.text_column, reading.label_column = columns.text_name, columns.label_name
-    return columns
+def _first(head: list[tuple[int, Any, str | None]]) -> str:
+    return f" Line {head[0][0]}: {head[0][2]}." if head and head[0][2] else ""
 
 
 def _entries(file: File, text: IO[str]) -> Iterator[tuple[int, Any, str | None]]:

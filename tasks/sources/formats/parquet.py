@@ -28,7 +28,7 @@ def read(file: File, reading: Reading) -> Iterator[pa.RecordBatch]:
             raise InputError(
                 f"{file.name}: the Parquet file is cut off or damaged; copy it again ({error})."
             ) from error
-        columns = find_columns(parquet.schema_arrow.names, reading.settings, file.name)
+        columns = find_columns(parquet.schema_arrow.names, reading.settings, file.name, reading.labelled)
         reading.text_column, reading.label_column = columns.text_name, columns.label_name
         chosen = [columns.names[index] for index in (columns.text, columns.label, *columns.extra)]
         line = 1
