@@ -1,0 +1,110 @@
+"""What is answered for one chunk of rows, by the predictor that the service uses too."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bentos.text_classifier.batching import Item
+from bentos.text_classifier.decoding import Options, Prediction
+from bentos.text_classifier.manifest import MANIFEST, Manifest, parse
+from bentos.text_classifier.model import ModelError, TextModel
+from bentos.text_classifier.predictor import Predictor
+from tasks.errors import InputError
+from tasks.settings import BatchSettings
+
+_LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
+_SPANS = pa.list_(
+    pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string()), ("score", pa.float32())])
+)
+
+
+def answer_schema(manifest: Manifest, extra: Sequence[str]) -> pa.Schema:
+    """The columns of the output."""
+    spans = [("spans", _SPANS)] if manifest.task == "tagging" else []
+    return pa.schema(
+        [
+            ("source", pa.string()),
+            ("line", pa.int64()),
+            *((name, pa.string()) for name in extra),
+            ("text", pa.large_string()),
+            ("label", pa.string()),
+            ("score", pa.float32()),
+            ("labels", _LABELS),
+            *spans,
+            ("in_scope", pa.bool_()),
+            ("error", pa.string()),
+        ],
+        metadata={"model": f"{manifest.name}:{manifest.version}"},
+    )
+
+
+def read_manifest(model: Path) -> Manifest:
+    """The manifest of a model folder; raises InputError when there is none."""
+    try:
+        return parse((model / MANIFEST).read_bytes())
+    except (OSError, msgspec.MsgspecError) as error:
+        raise InputError(f"{model} is no model folder: {error}") from error
+
+
+class Answerer:
+    """A model folder opened for batches.
+
+    Raises:
+        InputError: the folder cannot be opened.
+    """
+
+    def __init__(self, model: Path, settings: BatchSettings, threads: int) -> None:
+        try:
+            self.model = TextModel.load(model, threads=threads)
+        except ModelError as error:
+            raise InputError(f"{model}: {error}") from error
+        manifest = self.model.manifest
+        self.settings = settings
+        top_k = settings.top_k or (1 if manifest.task == "single" else len(manifest.labels))
+        self.options = Options(top_k, settings.threshold, frozenset(settings.labels) or None)
+        self._predictor = Predictor(self.model)
+
+    def write(self, chunk: pa.Table, part: Path) -> None:
+        """Writes the chunk's rows with their answers to `part`, whole or not at all."""
+        unfinished = part.with_name(f".{part.name}")
+        pq.write_table(self.answer(chunk), unfinished, compression="zstd", compression_level=1)
+        unfinished.replace(part)
+
+    def answer(self, chunk: pa.Table) -> pa.Table:
+        """A row an answer or an error, in order."""
+        texts = chunk.column("text").to_pylist()
+        reasons = chunk.column("reason").to_pylist()
+        answers: list[Prediction | str] = [
+            reason or self._refusal(text) for text, reason in zip(texts, reasons, strict=True)
+        ]
+        # Texts of like length run together, since each batch is padded to its longest.
+        order = sorted((row for row, wrong in enumerate(answers) if not wrong), key=lambda row: len(texts[row]))
+        for start in range(0, len(order), self.settings.batch_size):
+            rows = order[start : start + self.settings.batch_size]
+            found = self._predictor.infer([Item(texts[row], self.options) for row in rows])
+            for row, answer in zip(rows, found, strict=True):
+                answers[row] = f"the model failed: {answer}" if isinstance(answer, Exception) else answer
+        return self._table(chunk, answers)
+
+    def _refusal(self, text: str | None) -> str:
+        """Why the text is not predicted; empty when it is."""
+        most = self.settings.max_text_characters
+        if text is None:
+            return "no text"
+        return f"{len(text):,} characters; at most {most:,} can be classified" if len(text) > most else ""
+
+    def _table(self, chunk: pa.Table, answers: list[Prediction | str]) -> pa.Table:
+        extra = [name for name in chunk.column_names if name not in ("source", "line", "text", "reason")]
+        schema = answer_schema(self.model.manifest, extra)
+        made = [msgspec.to_builtins(answer) if isinstance(answer, Prediction) else {} for answer in answers]
+        errors = [answer if isinstance(answer, str) else None for answer in answers]
+        columns = [
+            chunk.column(field.name)
+            if field.name in chunk.column_names
+            else pa.array(errors if field.name == "error" else [row.get(field.name) for row in made], field.type)
+            for field in schema
+        ]
+        return pa.Table.from_arrays(columns, schema=schema)
