@@ -22,9 +22,10 @@ def parse(config: type[Config], program: str, arguments: list[str]) -> Config:
     Raises:
         InputError: a value is refused; the message names the option.
     """
+    bases: tuple[type, ...] = (config, BaseSettings)
     shell = type(
         config.__name__,
-        (config, BaseSettings),
+        bases,
         {
             "__doc__": config.__doc__,
             "__module__": config.__module__,

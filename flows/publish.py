@@ -64,7 +64,7 @@ def conclusion(run: RunReport, page: Path) -> list[str]:
     lines = [
         "",
         f"test accuracy   {accuracy}, 95 % interval, on {dataset.rows['test']:,} rows",
-        f"model           {selection.chosen.name}: {selection.reason}",
+        f"model           {selection.reason}",
         f"served as       {picked.name}, {cost}",
     ]
     if run.deployment:

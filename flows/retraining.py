@@ -156,7 +156,7 @@ class Retraining:
             "select",
             lambda folder, progress: select(candidates, skipped, self.dataset, self.config.train, self.config),
             (self.dataset, *candidates, self.config.train, self.config.max_latency_ms, self.config.max_size_mb),
-            lambda made: f"{made.chosen.name}: {made.reason}",
+            lambda made: made.reason,
         )
 
     def _train(self, name: str) -> Candidate:

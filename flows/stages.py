@@ -63,9 +63,12 @@ class Stages:
         folder = self.folder / f"{name.replace(' ', '-')}-{key[:16]}"
         started = time.monotonic()
         kept = keep and (folder / MANIFEST).exists()
-        options = {"cache_key_fn": lambda context, parameters: key} if keep else {}
         outcome = _stage.with_options(
-            name=name, task_run_name=name, persist_result=keep, refresh_cache=keep and not kept, **options
+            name=name,
+            task_run_name=name,
+            cache_key_fn=(lambda context, parameters: key) if keep else None,
+            persist_result=keep,
+            refresh_cache=keep and not kept,
         )(name, folder, work, self.console)
         took = time.monotonic() - started
         self.seconds[name] = round(took, 3)

@@ -1,0 +1,123 @@
+"""A table of texts, or many files of them, with a served version's answers: `python -m flows.batch_predict`."""
+
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from pydantic import Field
+
+from bentos.text_classifier.cpus import allowed_cpus
+from flows import command_line
+from flows.console import Console
+from flows.task_runners import RunnerName, task_runner
+from tasks.batch import BatchResult, about_rows, batch_predict, outputs_of
+from tasks.served_model import served_model
+from tasks.settings import BatchSettings, SourceSettings
+from tasks.state import state_folder
+
+CONSOLE: ContextVar[Console | None] = ContextVar("console", default=None)
+
+
+class BatchPredictConfig(BatchSettings):
+    """Predicts every row of a table, or of each file of a folder or glob; rows and order are kept."""
+
+    input: str
+    """A file, folder, glob, `-`, fsspec or SQLAlchemy URL."""
+    output: Path
+    """A file (.parquet, .csv or .jsonl) for all rows, or a folder for one file of answers a file of texts."""
+    bento: str | None = None
+    """The version to ask, such as text_classifier:20260101120000-1a2b3c4d; the live one when not given."""
+    model: Path | None = None
+    """A model folder instead of a bento."""
+    text_column: str | None = None
+    """Found by its usual names when not given."""
+    extra_columns: tuple[str, ...] = ()
+    """Further columns to copy to the output, such as an id."""
+    query: str | None = None
+    """The SQL query when the input is a database."""
+    format: Literal["parquet", "csv", "jsonl"] = "parquet"
+    """Of the files in an output folder."""
+    runner: RunnerName = "local"
+    """Where the files of a folder are predicted: one after the other here, or by the processes of a Dask cluster."""
+    dask_address: str | None = Field(default=None, min_length=1)
+    """Of a Dask scheduler that runs already; a local cluster is started when not given."""
+
+    def source(self, name: str) -> SourceSettings:
+        return SourceSettings(
+            source=name, query=self.query, text_column=self.text_column, extra_columns=self.extra_columns
+        )
+
+    def batch(self) -> BatchSettings:
+        return BatchSettings.model_validate(self.model_dump(include=set(BatchSettings.model_fields)))
+
+
+@flow(name="batch-predict", validate_parameters=True)
+def batch_predict_flow(config: BatchPredictConfig) -> dict[str, Any]:
+    """Predicts the input and returns what came of it: files, rows, errors, and rows kept from a killed run.
+
+    Raises:
+        InputError: the input, the output, the version or a label cannot be used.
+    """
+    console = CONSOLE.get() or Console()
+    model = config.model or served_model(state_folder(), config.bento)
+    pairs = outputs_of(config.input, config.output, config.format)
+    console.line(f"{config.input}: {len(pairs):,} {'files' if len(pairs) > 1 else 'input'}")
+    one_by_one = config.runner == "local"
+    # Under Dask the files are the work that is shared out, so each is predicted by one process alone.
+    batch = config.batch() if one_by_one else config.batch().model_copy(update={"workers": 1})
+    processes = config.workers or allowed_cpus()
+    runner = task_runner(config.runner, 1 if one_by_one else processes, config.dask_address)
+    results = _predict_files.with_options(task_runner=runner)(
+        [(config.source(name), output) for name, output in pairs], model, batch
+    )
+    rows = [
+        {"output": str(made.output), "rows": made.rows, "errors": made.errors, "kept": made.kept} for made in results
+    ]
+    create_table_artifact(table=rows, key="batch-predict")
+    totals = {name: sum(row[name] for row in rows) for name in ("rows", "errors", "kept")}
+    for note in dict.fromkeys(note for made in results for note in made.notes):
+        console.line(f"  note: {note}")
+    kept = f"; {totals['kept']:,} were done by an earlier run" if totals["kept"] else ""
+    console.line(f"{totals['rows']:,} rows by {results[0].model}, {totals['errors']:,} marked with an error{kept}")
+    console.line(f"output: {config.output}")
+    return {"files": len(rows), **totals, "model": results[0].model}
+
+
+@flow(name="predict-files")
+def _predict_files(pairs: list[tuple[SourceSettings, Path]], model: Path, batch: BatchSettings) -> list[BatchResult]:
+    futures = [predict_file.submit(source, output, model, batch) for source, output in pairs]
+    return [future.result() for future in futures]
+
+
+@task(name="predict-file", task_run_name="predict {output.name}", retries=1)
+def predict_file(source: SourceSettings, output: Path, model: Path, batch: BatchSettings) -> BatchResult:
+    """One input; a worker that dies costs only this, and the next attempt goes on from its finished chunks."""
+    console = CONSOLE.get()
+    total = about_rows(source.source) if console else None
+
+    def show(rows: int, text: str) -> None:
+        if console:
+            console.progress(output.name[:12], min(rows / total, 1.0) if total else 0.0, text)
+
+    try:
+        return batch_predict(source, output, model, batch, show)
+    finally:
+        if console:
+            console.finish_progress()
+
+
+def main(config: BatchPredictConfig, console: Console) -> None:
+    """The command: the same flow, its lines on this terminal."""
+    token = CONSOLE.set(console)
+    try:
+        batch_predict_flow(config)
+    finally:
+        CONSOLE.reset(token)
+
+
+if __name__ == "__main__":
+    command_line.run(
+        BatchPredictConfig, "python -m flows.batch_predict", state_folder() / "logs" / "batch-predict.log", main
+    )

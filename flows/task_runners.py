@@ -1,0 +1,26 @@
+"""Where a flow's tasks run, by one setting: in this process, or in the processes of a Dask cluster."""
+
+from typing import Any, Literal
+
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+RunnerName = Literal["local", "dask"]
+
+
+def task_runner(name: RunnerName, workers: int, address: str | None = None) -> TaskRunner[Any]:
+    """The task runner called `name`.
+
+    Args:
+        workers: tasks at a time; for `dask` processes of one thread on this machine.
+        address: of a Dask scheduler that runs already; the cluster is then taken as it is.
+    """
+    if name == "local":
+        return ThreadPoolTaskRunner(max_workers=workers)
+    # Imported here: importing Dask takes a second that other runs need not wait for.
+    from prefect_dask import DaskTaskRunner
+
+    if address:
+        return DaskTaskRunner(address=address)
+    return DaskTaskRunner(
+        cluster_kwargs={"n_workers": workers, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    )
