@@ -17,6 +17,10 @@ _LIMIT = 1 << 20
 Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
+class SupervisorEnded(DeploymentError):
+    """The supervisor died while it was at work on a command."""
+
+
 def folder(state: Path) -> Path:
     """Where the supervisor keeps its socket and logs."""
     return state / "serving"
@@ -27,7 +31,8 @@ def ask(state: Path, command: str, timeout: float, **arguments: Any) -> dict[str
 
     Raises:
         ConnectionError: no supervisor listens.
-        DeploymentError: the command failed, or the supervisor died or took more than `timeout` seconds over it.
+        DeploymentError: the command failed, or took more than `timeout` seconds.
+        SupervisorEnded: the supervisor died over it.
     """
     with _reachable(state) as path, socket.socket(socket.AF_UNIX) as client:
         try:
@@ -44,7 +49,7 @@ def ask(state: Path, command: str, timeout: float, **arguments: Any) -> dict[str
         except OSError:
             line = b""
     if not line:
-        raise DeploymentError(f"the supervisor ended during '{command}'; it starts again by itself: try again")
+        raise SupervisorEnded(f"the supervisor ended during '{command}'; it starts again by itself: try again")
     answer = json.loads(line)
     if "error" in answer:
         raise DeploymentError(answer["error"])

@@ -29,9 +29,11 @@ def start(state: Path, host: str, port: int) -> dict[str, Any]:
     with _one_at_a_time(state):
         running = status(state)
         if running is None:
-            with _listener(state, host, port) as listener:
-                guardian.spawn(state, listener)
-                running = _answering(state)
+            # A living guardian is about to start a supervisor, and a living supervisor about to answer.
+            if not (processes.find(state, "guardian") or processes.find(state, "supervisor")):
+                with _listener(state, host, port) as listener:
+                    guardian.spawn(state, listener)
+            running = _answering(state)
     return running
 
 
@@ -68,19 +70,23 @@ def swap(state: Path, version: Version, event: Event, why: str) -> dict[str, Any
     Raises:
         DeploymentError: the version did not come up (the old one answers as before), or no supervisor listens.
     """
+    arguments = {"version": version.model_dump(mode="json"), "event": event, "why": why}
     try:
-        return control.ask(
-            state, "swap", READY_SECONDS + 10, version=version.model_dump(mode="json"), event=event, why=why
-        )
+        try:
+            return control.ask(state, "swap", READY_SECONDS + 10, **arguments)
+        except control.SupervisorEnded:
+            # The one that takes its place goes on with what was live; a swap that is done is not done again.
+            running = _answering(state)
+            return running if running["tag"] == version.tag else control.ask(state, "swap", READY_SECONDS, **arguments)
     except ConnectionError as error:
         raise DeploymentError("no supervisor listens: `make serve` starts one") from error
 
 
 def status(state: Path) -> dict[str, Any] | None:
-    """What the supervisor says of itself and its workers; None when none listens."""
+    """What the supervisor says of itself and its workers; None when none listens, or it dies over the answer."""
     try:
         return control.ask(state, "status", 10)
-    except ConnectionError:
+    except (ConnectionError, control.SupervisorEnded):
         return None
 
 

@@ -68,12 +68,15 @@ def read_live(state: Path) -> Live | None:
         ) from error
 
 
-def change_live(state: Path, version: Version) -> Live:
-    """Makes `version` the live one: on top of the others, or, when it was live before, in place of those after it."""
+def change_live(state: Path, version: Version, event: Event) -> Live:
+    """Makes `version` the live one: deployed, on top of all others; returned to, in place of those after it."""
     before = read_live(state)
     versions = before.versions if before else []
     tags = [earlier.tag for earlier in versions]
-    kept = versions[: tags.index(version.tag)] if version.tag in tags else versions
+    if event != "deployed" and version.tag in tags:
+        kept = versions[: tags.index(version.tag)]
+    else:
+        kept = [earlier for earlier in versions if earlier.tag != version.tag]
     live = Live(versions=[*kept, version], since=datetime.now(UTC))
     write_whole(state / LIVE, live.model_dump_json(indent=2) + "\n")
     return live

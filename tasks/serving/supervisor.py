@@ -66,7 +66,7 @@ class Supervisor:
                 await asyncio.gather(*(worker.leave(1.0) for worker in fresh))
                 raise
             old, self.workers, self.version, self.failures = self.workers, fresh, version, 0
-            change_live(self.state, version)
+            change_live(self.state, version, event)
             note(self.state, event, version.tag, why)
             for worker in fresh:
                 self._keep_up(worker)
