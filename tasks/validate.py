@@ -97,7 +97,8 @@ def _judge(
             CASE WHEN characters = 0 THEN 'blank text' WHEN {kind.missing} THEN 'no label'
                  WHEN characters > {settings.max_text_characters}
                  THEN 'text longer than {settings.max_text_characters:,} characters' END AS reason
-            FROM (SELECT *, {fold_expression("text")} AS folded
+            FROM (SELECT *, CASE WHEN length(text) > {settings.max_text_characters} THEN left(text, 100)
+                      ELSE {fold_expression("text")} END AS folded
                   FROM read_parquet({literal(table.path)}, file_row_number = true)))
             TO {literal(path)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"""
     )

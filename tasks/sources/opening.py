@@ -5,6 +5,7 @@ import codecs
 import gzip
 import io
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_FOREIGN_BYTES = re.compile("[\udc80-\udcff]+")
 _BROKEN = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 
 
@@ -140,7 +142,7 @@ def detect_encoding(file: File) -> tuple[str, str | None]:
             if start.startswith(mark):
                 return encoding, None
         if wide := _unmarked_utf16(start):
-            return wide, f"{file.name}: read as {wide.upper()}, assumed since every other byte is zero"
+            return wide, f"{file.name}: read as {wide.upper()}, assumed from its zero bytes"
         decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         foreign = characters = 0
         sample = b""
@@ -148,11 +150,12 @@ def detect_encoding(file: File) -> tuple[str, str | None]:
         while chunk:
             text = decoder.decode(chunk)
             if not text.isascii():
-                beyond = sum(character > "\x7f" for character in text[:_SAMPLE])
-                bad = sum("\udc80" <= character <= "\udcff" for character in text[:_SAMPLE])
-                foreign, characters = foreign + bad, characters + beyond
-                if bad and len(sample) < 4 * _SAMPLE:
+                characters += len(text) - len(text.encode("ascii", "ignore"))
+                if bad := sum(map(len, _FOREIGN_BYTES.findall(text))):
+                    foreign += bad
                     sample += b"\n".join(line for line in chunk.split(b"\n") if not line.isascii())[:_SAMPLE]
+            if len(sample) >= 4 * _SAMPLE:
+                break
             chunk = stream.read(_CHUNK)
     if foreign <= 0.05 * characters:
         return "utf-8", None
@@ -160,11 +163,11 @@ def detect_encoding(file: File) -> tuple[str, str | None]:
 
 
 def _unmarked_utf16(start: bytes) -> str | None:
-    even, odd = start[0:4096:2].count(0), start[1:4096:2].count(0)
-    half = len(start[:4096]) // 2
-    if half and odd > 0.4 * half and even < 0.05 * half:
+    """UTF-16 without its mark: line ends of two bytes, and zeros on one side of the pairs only."""
+    even, odd = start[0::2].count(0), start[1::2].count(0)
+    if b"\n\0" in start and odd > len(start) / 200 and even <= odd / 20:
         return "utf-16-le"
-    if half and even > 0.4 * half and odd < 0.05 * half:
+    if b"\0\n" in start and even > len(start) / 200 and odd <= even / 20:
         return "utf-16-be"
     return None
 

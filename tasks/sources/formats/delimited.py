@@ -18,6 +18,7 @@ from tasks.sources.opening import File, open_text
 
 DELIMITERS = (",", "\t", ";", "|")
 _SAMPLE_LINES = 500
+_SAMPLE_CHARACTERS = 1_000_000
 # Of a file with one column: no text holds this separator, so that commas part nothing there.
 _NO_DELIMITER = "\x1f"
 _NO_HEADER = " If its first line is already a row, put a header such as text,label above it."
@@ -56,7 +57,7 @@ def read(file: File, encoding: str, reading: Reading) -> Iterator[pa.RecordBatch
         InputError: the file is empty, or its header does not name the columns.
     """
     with open_text(file, encoding) as text:
-        sample = list(islice(text, _SAMPLE_LINES))
+        sample = _sample(text)
     if not any(line.strip() for line in sample):
         raise InputError(f"{file.name} is empty; it needs a header such as text,label and one row a line.")
     dialect = find_dialect(sample, "tsv" in file.suffixes)
@@ -76,11 +77,25 @@ def read(file: File, encoding: str, reading: Reading) -> Iterator[pa.RecordBatch
                 batcher.add(line, fields[text_at], fields[label_at], tuple(fields[index] for index in extra_at))
             elif any(map(str.strip, fields)):
                 batcher.reject(
-                    line, dialect.delimiter.join(fields), f"{len(fields)} fields where the header has {width}"
+                    line,
+                    dialect.delimiter.join(fields),
+                    f"{len(fields)} field{'s'[: len(fields) - 1]} where the header has {width}",
                 )
             if batcher.full():
                 yield from batcher.flush()
     yield from batcher.flush()
+
+
+def _sample(text: IO[str]) -> list[str]:
+    """The first lines, 500 or as many as a million characters hold."""
+    lines: list[str] = []
+    characters = 0
+    for line in islice(text, _SAMPLE_LINES):
+        characters += len(line)
+        if lines and characters > _SAMPLE_CHARACTERS:
+            break
+        lines.append(line)
+    return lines
 
 
 def _columns(header: list[str], file: File, reading: Reading) -> Columns:

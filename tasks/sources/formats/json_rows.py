@@ -68,8 +68,8 @@ def _lines(start: str, text: IO[str]) -> Iterator[tuple[int, Any, str | None]]:
             continue
         try:
             yield number, _parsed(line), None
-        except ValueError as error:
-            yield number, line.strip(), f"not JSON: {error}"
+        except json.JSONDecodeError as error:
+            yield number, line.strip(), f"not JSON: {error.msg} at character {error.pos + 1}"
 
 
 def _parsed(line: str) -> Any:
@@ -90,11 +90,11 @@ def _array(file: File, text: IO[str]) -> Iterator[Any]:
             return
         try:
             entry, position = decoder.raw_decode(buffer, position)
-        except ValueError as error:
+        except json.JSONDecodeError as error:
             piece = text.read(max(_PIECE, len(buffer) - position))
             if not piece:
                 raise InputError(
-                    f"{file.name}: the JSON array breaks off or is damaged after object {count} ({error})."
+                    f"{file.name}: the JSON array breaks off or is damaged after object {count}: {error.msg}."
                 ) from error
             buffer, position = buffer[position:] + piece, 0
             continue

@@ -25,9 +25,7 @@ def read(file: File, reading: Reading) -> Iterator[pa.RecordBatch]:
         try:
             parquet = pq.ParquetFile(stream)
         except pa.ArrowException as error:
-            raise InputError(
-                f"{file.name}: the Parquet file is cut off or damaged; copy it again ({error})."
-            ) from error
+            raise InputError(f"{file.name}: the Parquet file is cut off or damaged; copy it again.") from error
         columns = find_columns(parquet.schema_arrow.names, reading.settings, file.name, reading.labelled)
         reading.text_column, reading.label_column = columns.text_name, columns.label_name
         chosen = [columns.names[index] for index in (columns.text, columns.label, *columns.extra)]
@@ -38,8 +36,10 @@ def read(file: File, reading: Reading) -> Iterator[pa.RecordBatch]:
             ):
                 yield from _converted(batch, chosen, line, Batcher(reading, file.name))
                 line += batch.num_rows
-        except pa.ArrowException as error:
-            raise InputError(f"{file.name}, after row {line - 1}: the Parquet file is damaged ({error}).") from error
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                f"{file.name}, after row {line - 1}: the Parquet file is damaged; copy it again."
+            ) from error
 
 
 def _converted(batch: pa.RecordBatch, chosen: list[str], line: int, batcher: Batcher) -> Iterator[pa.RecordBatch]:
