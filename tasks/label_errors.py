@@ -1,5 +1,6 @@
 """Rows whose label looks wrong, for a person to look at; none is ever changed or removed."""
 
+import warnings
 from itertools import pairwise
 from typing import Any, cast
 
@@ -40,7 +41,12 @@ def rank_label_errors(
     scores = scores.astype(np.float64)
     if len(texts) < 2 or scores.shape[1] < 2:
         return []
-    found = find_label_issues(given, scores, return_indices_ranked_by="self_confidence", multi_label=several, n_jobs=1)
+    with warnings.catch_warnings():
+        # It warns of classes with few rows, which the report shows anyway, and of its own coming changes.
+        warnings.simplefilter("ignore")
+        found = find_label_issues(
+            given, scores, return_indices_ranked_by="self_confidence", multi_label=several, n_jobs=1
+        )
     entries = []
     for row in found.tolist()[:MOST]:
         suggested = np.flatnonzero(scores[row] >= 0.5) if several else np.array([scores[row].argmax()])

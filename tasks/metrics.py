@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import special, stats
+from scipy import stats
 from scipy.sparse import csr_array
 
 from tasks.manifests import Figure
@@ -128,9 +128,8 @@ def measure(outcome: Outcome, seed: int, names: tuple[str, ...] = tuple(COUNTED)
     """All figures of `outcome`, with percentile bootstrap intervals over rows (Efron 1979).
 
     `names` are the figures from `COUNTED` that mean something for the task. Accuracy has Wilson's
-    interval, since the bootstrap gives none where every answer is right. The interval of the
-    calibration error is pivotal: a resample's bins stray around the sample's own gaps, not around the
-    true ones. Ranking figures of many labels take fewer draws.
+    interval, since the bootstrap gives none where every answer is right. Ranking figures of many labels
+    take fewer draws.
     """
     bins = Bins.of(outcome.confidence, outcome.correct)
     total = _weighted(outcome, np.ones((1, outcome.rows), np.float32))
@@ -146,19 +145,14 @@ def measure(outcome: Outcome, seed: int, names: tuple[str, ...] = tuple(COUNTED)
             blocks[name].append(COUNTED[name](counts))
         if outcome.loss is not None:
             losses.append(weights @ outcome.loss / outcome.rows)
-        gaps.append(debiased_error(*((matrix.T @ weights.T).T for matrix in per_row)))
+        gaps.append(squared_error(*((matrix.T @ weights.T).T for matrix in per_row)))
     figures = {"accuracy": proportion(int(outcome.exact.sum()), outcome.rows)}
     for name in names:
         figures[name] = _percentiles(float(COUNTED[name](total)[0]), np.concatenate(blocks[name]))
     if outcome.loss is not None:
         figures["log_loss"] = _percentiles(float(outcome.loss.mean()), np.concatenate(losses))
     figures |= ranking(outcome, seed, rounds)
-    low, high = np.quantile(np.concatenate(gaps), [0.025, 0.975])
-    figures["expected_calibration_error"] = Figure(
-        value=bins.error,
-        low=float(np.clip(bins.error - (high - bins.plug_in), 0.0, bins.error)),
-        high=float(max(bins.error - (low - bins.plug_in), bins.error)),
-    )
+    figures["expected_calibration_error"] = bins.interval(np.concatenate(gaps))
     return Measured(figures, _per_label(total, np.concatenate(f1s)))
 
 
@@ -196,8 +190,7 @@ def proportion(hits: int, rows: int) -> Figure:
 class Bins:
     """Confidences in `BINS` bins of equally many pairs, with the calibration error over them.
 
-    `error` is the expected calibration error without the bias that chance gives it; `plug_in` is the
-    usual one with it. `of_pair`: int [pairs], each pair's bin.
+    count, confidence, correct: float64 [bins], rows and sums over them. of_pair: int [pairs], each pair's bin.
     """
 
     count: np.ndarray
@@ -217,11 +210,24 @@ class Bins:
 
     @property
     def error(self) -> float:
-        return float(debiased_error(self.count, self.confidence, self.correct))
+        """Expected calibration error, bias-corrected; see `squared_error`."""
+        return _root(squared_error(self.count, self.confidence, self.correct))
 
     @property
     def plug_in(self) -> float:
+        """The classic expected calibration error: mean absolute gap, what chance adds included."""
         return float(np.abs(self.correct - self.confidence).sum() / max(self.count.sum(), 1.0))
+
+    def interval(self, drawn: np.ndarray) -> Figure:
+        """The error with its pivotal interval from the `squared_error` of bootstrap draws.
+
+        Draws stray around the sample's own gaps, chance included, not around the true ones; so the
+        interval is that of their distance from those.
+        """
+        square = float(squared_error(self.count, self.confidence, self.correct))
+        gaps = (self.correct - self.confidence) ** 2 / np.maximum(self.count, 1.0)
+        low, high = np.quantile(drawn, [0.025, 0.975]) - gaps.sum() / max(self.count.sum(), 1.0)
+        return Figure(value=_root(square), low=_root(square - high), high=_root(square - low))
 
     def by_row(self, row: np.ndarray, rows: int) -> tuple[csr_array, csr_array, csr_array]:
         """What each row adds to `count`, `confidence` and `correct`: sparse [rows, bins]."""
@@ -245,21 +251,18 @@ class Bins:
         return {"error": self.error, "plug_in": self.plug_in, "bins": self.table()}
 
 
-def debiased_error(count: np.ndarray, confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
-    """Expected calibration error without the bias of small bins, from sums over bins [..., bins].
+def squared_error(count: np.ndarray, confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """Mean squared calibration error without the bias of small bins, from sums over bins [..., bins].
 
-    A bin's accuracy strays around its expectation, so that the absolute gap is too large on average,
-    most so in a well calibrated model. As Kumar, Liang and Ma (2019, appendix) do by drawing, the
-    excess of a normal around the gap seen is subtracted; here by the folded normal's closed form.
+    A bin's accuracy strays around its expectation, so that even a calibrated model shows gaps; the
+    variance that this adds to the square is subtracted (Kumar, Liang and Ma 2019), which can leave
+    less than nothing. The root is at least the mean absolute gap, the classic expected error.
     """
     rows = np.maximum(count, 1.0)
-    gap = np.abs(correct - confidence) / rows
-    accuracy = (correct + 1.0) / (rows + 2.0)
-    spread = np.sqrt(accuracy * (1.0 - accuracy) / rows)
-    ratio = gap / spread
-    folded = spread * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2) + gap * special.erf(ratio / np.sqrt(2))
-    share = count / np.maximum(count.sum(axis=-1, keepdims=True), 1.0)
-    return np.maximum((share * (2 * gap - folded)).sum(axis=-1), 0.0)
+    accuracy = correct / rows
+    chance = accuracy * (1.0 - accuracy) / np.maximum(rows - 1.0, 1.0)
+    gap = (correct - confidence) / rows
+    return (count * (gap**2 - chance)).sum(axis=-1) / np.maximum(count.sum(axis=-1), 1.0)
 
 
 def ranking(outcome: Outcome, seed: int, rounds: int = ROUNDS) -> dict[str, Figure]:
@@ -324,6 +327,10 @@ def _per_label(total: Counts, drawn: np.ndarray) -> list[dict[str, float]]:
 def _percentiles(value: float, drawn: np.ndarray) -> Figure:
     low, high = np.nanquantile(drawn, [0.025, 0.975])
     return Figure(value=value, low=float(min(low, value)), high=float(max(high, value)))
+
+
+def _root(square: float | np.ndarray) -> float:
+    return float(np.sqrt(max(float(square), 0.0)))
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

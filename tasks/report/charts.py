@@ -37,7 +37,7 @@ def candidates_chart(rows: Sequence[dict[str, Any]], chosen: str, metric: str) -
     ends = [row["score"] + sign * row["error"] for row in timed for sign in (-1, 1)]
     span = padded(max(min(ends), 0.0), min(max(ends), 1.0), least=0.0, most=1.0)
     times = [row["latency_ms"] for row in timed]
-    frame = Frame((min(times) / 1.6, max(times) * 2.4), span, log_x=True)
+    frame = Frame((min(times) / 1.6, max(times) * 2.4), span, width=960, height=380, log_x=True)
     ticks = log_ticks(*frame.x), percent_ticks(span)
     parts = [frame.axes("milliseconds a text on one thread (logarithmic)", f"{metric} on validation", *ticks)]
     front = sorted((row for row in timed if row["on_front"]), key=lambda row: row["latency_ms"])

@@ -35,7 +35,7 @@ def metric_name(name: str) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{100 * value:.{digits}f} %"
+    return "–" if value is None else f"{value:.{digits}%}"
 
 
 def headline(run: RunReport) -> str:
@@ -46,12 +46,12 @@ def headline(run: RunReport) -> str:
     rows = run.dataset.rows.get("test", 0) if run.dataset else 0
     return (
         f"On {rows:,} texts that it never saw the model gives the right answer for {percent(figure.value)} "
-        f"(95 % interval {interval(figure)})."
+        f"(95% interval {interval(figure)})."
     )
 
 
 def interval(figure: Figure) -> str:
-    return f"{100 * figure.low:.1f} to {100 * figure.high:.1f} %"
+    return f"{100 * figure.low:.1f} to {figure.high:.1%}"
 
 
 def findings(run: RunReport) -> list[Finding]:
@@ -116,9 +116,7 @@ def _of_scores(evaluation: Evaluation) -> list[Finding]:
     error = evaluation.calibration["after"]["error"]
     if error <= _WELL_CALIBRATED:
         return [Finding("good", f"Scores can be read as probabilities: they are off by {percent(error)} on average.")]
-    return [
-        Finding("warn", f"Scores are off by {percent(error)} on average: a score of 90 % does not mean 90 % right.")
-    ]
+    return [Finding("warn", f"Scores are off by {percent(error)} on average: a score of 90% does not mean 90% right.")]
 
 
 def _of_labels(evaluation: Evaluation) -> list[Finding]:

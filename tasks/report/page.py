@@ -1,6 +1,7 @@
 """The report as one self-contained HTML page."""
 
 import csv
+import re
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from tasks.kinds import KINDS
 from tasks.report import charts
@@ -23,6 +25,7 @@ MOST_CURVES = 8
 """Candidates in the learning curves, best first."""
 
 _WEAKEST = 10
+_JOINTS = re.compile(r"([_/.:-])(?=\w)")
 
 
 def report(run: RunReport, folder: Path) -> Path:
@@ -48,7 +51,8 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "metric": metric_name, "bytes": _bytes, "cut": _cut}
+    environment.filters |= {"percent": percent, "metric": metric_name, "bytes": _bytes, "cut": _cut, "name": _name}
+    environment.filters["score"] = lambda value: ">99.9%" if value > 0.999 else percent(value)
     return environment
 
 
@@ -161,3 +165,8 @@ def _bytes(size: float) -> str:
 def _cut(value: object, most: int = 160) -> str:
     written = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return written if len(written) <= most else written[: most - 1] + "…"
+
+
+def _name(label: object, most: int = 80) -> Markup:
+    """A label that may break after its own joints rather than in the middle of a word."""
+    return Markup(_JOINTS.sub(r"\1<wbr>", str(escape(_cut(label, most)))))

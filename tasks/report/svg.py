@@ -64,8 +64,10 @@ def text(x: float, y: float, content: str, style: str, anchor: str, rotate: floa
 def drawing(width: float, height: float, title: str, description: str, parts: Sequence[str]) -> Markup:
     """An SVG that scales with the page; title and description are read out to who cannot see it."""
     label = escape(f"{title}. {description}")
+    wide = " wide" if width > 700 and height > 100 else ""
     return Markup(
-        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}" class="chart">{"".join(parts)}</svg>'
+        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}" class="chart{wide}">'
+        f"{''.join(parts)}</svg>"
     )
 
 

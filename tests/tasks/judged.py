@@ -57,7 +57,9 @@ def dataset(
     return Dataset(
         task=task,
         labels=names,
-        **paths,
+        train=paths["train"],
+        validation=paths["validation"],
+        test=paths["test"],
         rows={part: len(content[0]) for part, content in parts.items()},
         profile=Profile(scripts={"Latin": 1.0}, language="en", characters={}, tokens={}, total_tokens=0, imbalance=1.0),
         max_length=64,

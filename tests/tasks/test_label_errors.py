@@ -1,0 +1,58 @@
+import numpy as np
+
+from tasks.label_errors import cross_validated_scores, rank_label_errors
+from tests.bentos.model_folder import WORDS
+from tests.tasks.judged import LABELS, rows
+
+
+def test_planted_errors_are_found_without_a_model_that_has_seen_them() -> None:
+    texts, labels = rows(600, 1, noise=0.0)
+    targets = np.array([LABELS.index(label) for label in labels])
+    planted = set(np.random.default_rng(0).choice(600, 30, replace=False).tolist())
+    for row in planted:
+        targets[row] = (targets[row] + 1) % len(LABELS)
+    scores = cross_validated_scores(texts, targets, len(LABELS), seed=0)
+    found = rank_label_errors(texts, targets, scores, LABELS, "training")
+    named = {texts.index(one["text"]) for one in found}
+    assert len(named & planted) >= 28
+    assert len(named - planted) <= 3
+
+
+def test_an_entry_says_what_the_label_is_and_what_it_looks_like() -> None:
+    texts = ["atom cell", "atom orbit", "goal match", "goal race"] * 10 + ["atom theory"]
+    targets = np.array([0, 0, 1, 1] * 10 + [1])
+    scores = np.array([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.1, 0.9]] * 10 + [[0.95, 0.05]])
+    found = rank_label_errors(texts, targets, scores, ["science", "sport"], "validation")
+    assert found == [
+        {
+            "text": "atom theory",
+            "label": "sport",
+            "suggested": "science",
+            "confidence": 0.95,
+            "label_score": 0.05,
+            "part": "validation",
+        }
+    ]
+
+
+def test_missing_labels_of_a_multi_label_text_are_found() -> None:
+    generator = np.random.default_rng(0)
+    truths = (generator.random((400, 3)) < 0.5).astype(np.int8)
+    truths[truths.sum(axis=1) == 0, 0] = 1
+    texts = [" ".join(WORDS[LABELS[k]][row % 5] for k in np.flatnonzero(truth)) for row, truth in enumerate(truths)]
+    scores = np.where(truths, 0.95, 0.05)
+    wrong = int(np.flatnonzero(truths.sum(axis=1) == 3)[0])
+    truths[wrong, 2] = 0
+    found = rank_label_errors(texts, truths, scores, LABELS, "validation")
+    assert found[0]["text"] == texts[wrong]
+    assert found[0]["suggested"] == ", ".join(LABELS)
+
+
+def test_a_class_of_one_row_and_a_single_row_do_not_stop_it() -> None:
+    texts, labels = rows(30, 1, noise=0.0)
+    targets = np.array([LABELS.index(label) for label in labels])
+    scores = cross_validated_scores([*texts, "odd"], np.append(targets, 3), 4, seed=0)
+    assert np.isfinite(scores).all()
+    assert np.allclose(scores.sum(axis=1), 1.0)
+    rank_label_errors([*texts, "odd"], np.append(targets, 3), scores, [*LABELS, "odd"], "training")
+    assert rank_label_errors(["one"], np.array([0]), np.array([[0.5, 0.5]]), ["a", "b"], "training") == []

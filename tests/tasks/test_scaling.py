@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from tasks.scaling import f1_thresholds, sigmoid_temperature, softmax_temperature
+
+
+def test_softmax_temperature_finds_how_much_too_sure_the_logits_are() -> None:
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(20_000, 5)) * 2
+    weights = np.exp(logits)
+    targets = (weights.cumsum(axis=1) / weights.sum(axis=1, keepdims=True) > generator.random((20_000, 1))).argmax(
+        axis=1
+    )
+    assert softmax_temperature(logits * 3, targets) == pytest.approx(3.0, rel=0.03)
+    assert softmax_temperature(logits / 4, targets) == pytest.approx(0.25, rel=0.03)
+
+
+def test_sigmoid_temperature_finds_it_too() -> None:
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(10_000, 3)) * 2
+    targets = (generator.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.int8)
+    assert sigmoid_temperature(logits * 2.5, targets) == pytest.approx(2.5, rel=0.04)
+
+
+def test_a_few_rows_without_a_mistake_do_not_make_every_answer_certain() -> None:
+    logits = np.eye(3)[[0, 1, 2] * 5] * 2.0
+    temperature = softmax_temperature(logits, logits.argmax(axis=1))
+    best = 1 / (1 + 2 * np.exp(-2.0 / temperature))
+    assert 0.9 < best < 0.99
+
+
+def test_no_rows_leave_the_scores_alone() -> None:
+    assert softmax_temperature(np.zeros((0, 3)), np.zeros(0, int)) == 1.0
+    assert sigmoid_temperature(np.zeros((0, 3)), np.zeros((0, 3))) == 1.0
+
+
+def multi_label(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and targets of a frequent, a rare and a very rare label."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(size=(rows, 3)) * 2 + np.array([0.0, -3.0, -7.0])
+    return logits, (generator.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.int8)
+
+
+def test_thresholds_raise_f1_on_rows_that_they_were_not_fitted_on() -> None:
+    thresholds = f1_thresholds(*multi_label(3000, 1), 1.0)
+    logits, targets = multi_label(3000, 2)
+    scores = 1 / (1 + np.exp(-logits))
+    plain = f1_score(targets[:, 1], scores[:, 1] >= 0.5)
+    assert f1_score(targets[:, 1], scores[:, 1] >= thresholds[1]) > plain + 0.02
+    assert thresholds[1] < 0.5
+
+
+def test_a_label_with_few_positives_takes_the_threshold_of_all() -> None:
+    logits, targets = multi_label(500, 1)
+    targets[:, 2] = 0
+    targets[3, 2] = 1
+    few = f1_thresholds(logits, targets, 1.0)[2]
+    assert 0.05 < few < 0.6
+
+
+def test_labels_without_any_positive_keep_one_half() -> None:
+    assert f1_thresholds(np.zeros((10, 2)), np.zeros((10, 2)), 1.0) == [0.5, 0.5]
