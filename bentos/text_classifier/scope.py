@@ -35,6 +35,7 @@ _LEVELS = 16
 _WEIGHTS = np.array([0.5, 0.5, 1.0])
 # What a text is about shows in its beginning; this bounds the work for a very long one.
 _CHARACTERS = 4096
+_BATCH = 64
 _FIRST, _LAST = 1, 2
 _MIX = np.uint32(0x9E3779B1)
 
@@ -57,18 +58,18 @@ def fit_scope(
     1 / r of them, with fewer the threshold is the largest score.
     """
     parameters = _Parameters(len(train_texts), _pack(_levels(train_texts)))
-    logits = model.logits(validation_texts)
-    signs = ScopeRule(Scope(METHOD, 0.0, false_alarm_rate, _plain(parameters))).signs(logits, validation_texts)
+    rule = _rule(parameters)
+    texts = sorted(validation_texts, key=len)
+    batches = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
+    signs = np.concatenate([rule.signs(model.run(model.encode(batch)), batch) for batch in batches])
     deviation = signs.std(axis=0)
+    deviation[deviation == 0] = 1.0
     parameters = msgspec.structs.replace(
-        parameters,
-        mean=tuple(signs.mean(axis=0).tolist()),
-        deviation=tuple(np.where(deviation > 0, deviation, 1.0).tolist()),
+        parameters, mean=tuple(signs.mean(axis=0).tolist()), deviation=tuple(deviation.tolist())
     )
-    scope = Scope(METHOD, 0.0, false_alarm_rate, _plain(parameters))
-    scores = np.sort(ScopeRule(scope).scores(logits, validation_texts))
+    scores = np.sort(_rule(parameters).weigh(signs))
     rank = min(ceil((len(scores) + 1) * (1.0 - false_alarm_rate)), len(scores))
-    return msgspec.structs.replace(scope, threshold=float(scores[rank - 1]))
+    return Scope(METHOD, float(scores[rank - 1]), false_alarm_rate, _plain(parameters))
 
 
 class ScopeRule:
@@ -80,8 +81,8 @@ class ScopeRule:
         parameters = msgspec.convert(scope.parameters, _Parameters)
         self._table = _unpack(parameters.levels)
         self._shift = np.uint32(33 - len(self._table).bit_length())
-        self._mean = np.array(parameters.mean)
-        self._deviation = np.array(parameters.deviation)
+        self._factors = _WEIGHTS / np.array(parameters.deviation)
+        self._offset = float(self._factors @ np.array(parameters.mean))
         # A level stands for its documents' geometric mean, level 0 for half a document.
         counts = np.concatenate([[0.5], 2.0 ** (np.arange(_LEVELS - 1) + 0.5) * (1 / 2**0.5)])
         self._rarity = np.log(max(parameters.documents, 1) / counts)
@@ -106,7 +107,11 @@ class ScopeRule:
 
     def scores(self, logits: np.ndarray, texts: Sequence[str]) -> np.ndarray:
         """How unlike the training data each text is, float64 [texts]; above `threshold` is out of scope."""
-        return ((self.signs(logits, texts) - self._mean) / self._deviation) @ _WEIGHTS
+        return self.weigh(self.signs(logits, texts))
+
+    def weigh(self, signs: np.ndarray) -> np.ndarray:
+        """The score that `signs` add up to, float64 [texts]."""
+        return signs @ self._factors - self._offset
 
     def holds(self, logits: np.ndarray, texts: Sequence[str]) -> np.ndarray:
         """Whether each text is like the training data, bool [texts]."""
@@ -150,14 +155,23 @@ def _places(sizes: list[int], lost: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _levels(texts: Sequence[str]) -> np.ndarray:
     """Document frequencies of hashed n-grams, uint8: 0 for none, else 1 + floor(log2), a power of two long."""
-    counts = np.zeros(1 << _BITS[1], np.int64)
-    for text in texts:
-        for hashes, *_ in _grams([text]):
-            counts[np.unique(hashes >> np.uint32(32 - _BITS[1]))] += 1
+    bits = _BITS[1]
+    counts = np.zeros(1 << bits, np.int64)
+    for start in range(0, len(texts), _BATCH):
+        for hashes, starts, sizes in _grams(texts[start : start + _BATCH]):
+            owners = np.repeat(np.arange(len(sizes)), sizes)
+            own = np.arange(len(owners)) + np.repeat(starts - (sizes.cumsum() - sizes), sizes)
+            places = (hashes[own] >> np.uint32(32 - bits)).astype(np.int64)
+            # A document counts once, however often it holds an n-gram.
+            counts += np.bincount(np.unique(owners << bits | places) & ((1 << bits) - 1), minlength=1 << bits)
     # Few texts need no large table: it is folded as long as it stays nearly empty.
     while len(counts) > 1 << _BITS[0] and np.count_nonzero(counts) * 8 < len(counts):
         counts = counts.reshape(-1, 2).sum(axis=1)
     return np.minimum(np.ceil(np.log2(counts + 1)), _LEVELS - 1).astype(np.uint8)
+
+
+def _rule(parameters: _Parameters) -> ScopeRule:
+    return ScopeRule(Scope(METHOD, 0.0, 0.0, _plain(parameters)))
 
 
 def _plain(parameters: _Parameters) -> dict[str, Any]:
