@@ -1,0 +1,152 @@
+"""The whole chain as a user runs it: a real Prefect API, real training, a real bento, real HTTP."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+from tests.conftest import ROOT
+from tests.end_to_end.labelled_text import rows, write_odd_csv
+
+pytestmark = pytest.mark.slow
+COLUMNS = ("--text-column", "Nachricht (text)", "--label-column", "Kategorie / 类别")
+QUICK = ("--effort", "quick", "--train.candidates", "linear")
+
+
+class Place:
+    """A private home for the pipeline, with a Prefect server that stays up for the module."""
+
+    def __init__(self, folder: Path, api: str) -> None:
+        self.state = folder / "state"
+        self.bentoml = folder / "bentoml"
+        self.bentoml.mkdir()
+        self.port = _free_port()
+        self.environ = {
+            **os.environ,
+            "MODEL_SERVICE_STATE": str(self.state),
+            "BENTOML_HOME": str(self.bentoml),
+            "PREFECT_API_URL": api,
+        }
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "flows.retrain", "--serve.port", str(self.port), *COLUMNS, *QUICK, *arguments]
+
+    def retrain(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments), cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=240
+        )
+
+    def serving(self, command: str) -> None:
+        subprocess.run(
+            [sys.executable, "-m", "tasks.serving", command],
+            cwd=ROOT,
+            env=self.environ,
+            capture_output=True,
+            timeout=60,
+        )
+
+    def predict(self, *texts: str) -> dict:
+        answer = httpx.post(f"http://127.0.0.1:{self.port}/predict", json={"texts": texts}, timeout=10)
+        answer.raise_for_status()
+        return answer.json()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    with prefect_test_harness(server_startup_timeout=120):
+        from prefect.settings import PREFECT_API_URL
+
+        place = Place(tmp_path_factory.mktemp("place"), PREFECT_API_URL.value())
+        yield place
+        place.serving("stop")
+
+
+@pytest.fixture(scope="module")
+def first(place, tmp_path_factory):
+    """The first run on a person's own file."""
+    folder = tmp_path_factory.mktemp("own")
+    source = write_odd_csv(folder / "tickets.csv", rows(600))
+    return place.retrain("--source", str(source), "--report", str(folder / "out.json")), folder / "out.json", source
+
+
+def test_an_odd_file_ends_as_a_live_service(place, first):
+    done, report, _ = first
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = done.stdout.splitlines()[-1].removeprefix("report: ")
+    assert Path(page).read_text("utf-8").startswith("<!doctype html>")
+    answer = place.predict("Why was the parcel late on Monday?", "请问密码为什么在昨天出错")
+    assert [prediction["label"] for prediction in answer["predictions"]] == ["delivery", "01"]
+    assert answer["model"]["bento"] == json.loads(report.read_text("utf-8"))["bento"]["tag"]
+
+
+def test_nothing_of_any_library_is_heard(first):
+    done, _, _ = first
+    for line in done.stdout.splitlines():
+        assert not any(word in line for word in ("WARNING", "Warning", "INFO", "Traceback", "tensorflow", "prefect"))
+    assert done.stderr == "" or all("%" in line for line in done.stderr.splitlines())
+
+
+def test_the_report_is_one_strict_json_object(first):
+    _, report, _ = first
+    content = json.loads(report.read_text("utf-8"), parse_constant=pytest.fail)
+    expected = "data candidates chosen test gate conversion variants bento deployment smoke seconds versions hashes"
+    assert list(content) == expected.split()
+    accuracy = content["test"]["accuracy"]
+    assert 0 <= accuracy["low"] <= accuracy["value"] <= accuracy["high"] <= 1
+    assert content["gate"]["verdict"] == "passed"
+    assert set(content["data"]["classes"]) == {"billing/账单", "delivery", "01"}
+
+
+def test_labels_without_meaning_are_refused_and_the_live_version_stays(place, first, tmp_path):
+    before = place.predict("parcel")
+    source = write_odd_csv(tmp_path / "noise.csv", rows(400, seed=2, noise=1.0))
+    done = place.retrain("--source", str(source), "--report", str(tmp_path / "out.json"))
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "the gate refuses this model" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads((tmp_path / "out.json").read_text("utf-8"))["gate"]["verdict"] == "refused"
+    assert place.predict("parcel")["model"] == before["model"]
+
+
+def test_a_run_again_keeps_its_stages_and_no_deploy_ends_with_the_bento(place, first):
+    _, _, source = first
+    live = place.predict("parcel")["model"]
+    done = place.retrain("--source", str(source), "--no-deploy")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = {
+        line.split()[0] + " " + line.split()[1]: line for line in done.stdout.splitlines() if line.startswith("  ")
+    }
+    assert "kept" in lines["train linear"]
+    assert not any(name.startswith("deploy") for name in lines)
+    assert "bentoml serve text_classifier:" in done.stdout
+    assert place.predict("parcel")["model"] == live
+
+
+def test_a_killed_run_goes_on_from_its_last_finished_stage(place, tmp_path):
+    source = write_odd_csv(tmp_path / "tickets.csv", rows(500, seed=3))
+    command = place.command("--source", str(source), "--no-deploy")
+    with subprocess.Popen(command, cwd=ROOT, env=place.environ, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout
+        for line in run.stdout:
+            if line.startswith("  preprocess"):
+                time.sleep(0.2)
+                run.send_signal(signal.SIGKILL)
+                break
+    done = place.retrain("--source", str(source), "--no-deploy")
+    assert done.returncode == 0, done.stdout + done.stderr
+    kept = [line.split()[0] for line in done.stdout.splitlines() if " kept " in line]
+    assert "preprocess" in kept
