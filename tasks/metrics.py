@@ -281,7 +281,9 @@ def ranking(outcome: Outcome, seed: int, rounds: int = ROUNDS) -> dict[str, Figu
     rounds = min(rounds, max(_FEWEST, _RANKED // (outcome.rows * len(labels))))
     areas: list[np.ndarray] = []
     for weights in resamples(outcome.rows, seed, rounds):
-        areas.append(np.nanmean([_areas(outcome.scores[:, k], outcome.truths[:, k], weights) for k in labels], axis=0))
+        found = np.stack([_areas(outcome.scores[:, k], outcome.truths[:, k], weights) for k in labels])
+        # A draw may miss every row of a label, or every other row.
+        areas.append(np.ma.masked_invalid(found).mean(axis=0).filled(np.nan))
     roc, precision_recall = np.concatenate(areas, axis=1)
     return {
         "roc_auc": _percentiles(float(value[0]), roc),

@@ -1,6 +1,6 @@
 """A split data set and a served variant for the tests of the judging stages, made in milliseconds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def write_part(
 
 def dataset(
     folder: Path,
-    parts: dict[str, tuple[Sequence[str], Sequence[Any]]],
+    parts: Mapping[str, tuple[Sequence[str], Sequence[Any]]],
     names: list[str] = LABELS,
     task: TaskName = "single",
     extra: dict[str, list[Any]] | None = None,
