@@ -167,7 +167,7 @@ def test_a_taken_port_is_refused_by_the_name_of_its_holder(tmp_path: Path, packa
 def test_there_is_nothing_to_roll_back_to(state: Path, live: Deployment) -> None:
     with pytest.raises(InputError, match="is the only version that was deployed"):
         rollback(None, state, "a test")
-    with pytest.raises(InputError, match="there is no version text_classifier:v77; .* live before: none"):
+    with pytest.raises(InputError, match=r"there is no version text_classifier:v77; .* live before: none"):
         rollback("v77", state, "a test")
 
 
