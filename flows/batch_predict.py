@@ -1,23 +1,21 @@
 """A table of texts, or many files of them, with a served version's answers: `python -m flows.batch_predict`."""
 
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal
 
-from prefect import flow, task
+from prefect import flow
 from prefect.artifacts import create_table_artifact
 from pydantic import Field
 
 from bentos.text_classifier.cpus import allowed_cpus
 from flows import command_line
 from flows.console import Console
+from flows.predict_files import CONSOLE, predict_files
 from flows.task_runners import RunnerName, task_runner
-from tasks.batch import BatchResult, about_rows, batch_predict, outputs_of
+from tasks.batch import outputs_of
 from tasks.served_model import served_model
 from tasks.settings import BatchSettings, SourceSettings
 from tasks.state import state_folder
-
-CONSOLE: ContextVar[Console | None] = ContextVar("console", default=None)
 
 
 class BatchPredictConfig(BatchSettings):
@@ -69,7 +67,7 @@ def batch_predict_flow(config: BatchPredictConfig) -> dict[str, Any]:
     batch = config.batch() if one_by_one else config.batch().model_copy(update={"workers": 1})
     processes = config.workers or allowed_cpus()
     runner = task_runner(config.runner, 1 if one_by_one else processes, config.dask_address)
-    results = _predict_files.with_options(task_runner=runner)(
+    results = predict_files.with_options(task_runner=runner)(
         [(config.source(name), output) for name, output in pairs], model, batch
     )
     rows = [
@@ -83,29 +81,6 @@ def batch_predict_flow(config: BatchPredictConfig) -> dict[str, Any]:
     console.line(f"{totals['rows']:,} rows by {results[0].model}, {totals['errors']:,} marked with an error{kept}")
     console.line(f"output: {config.output}")
     return {"files": len(rows), **totals, "model": results[0].model}
-
-
-@flow(name="predict-files")
-def _predict_files(pairs: list[tuple[SourceSettings, Path]], model: Path, batch: BatchSettings) -> list[BatchResult]:
-    futures = [predict_file.submit(source, output, model, batch) for source, output in pairs]
-    return [future.result() for future in futures]
-
-
-@task(name="predict-file", task_run_name="predict {output.name}", retries=1)
-def predict_file(source: SourceSettings, output: Path, model: Path, batch: BatchSettings) -> BatchResult:
-    """One input; a worker that dies costs only this, and the next attempt goes on from its finished chunks."""
-    console = CONSOLE.get()
-    total = about_rows(source.source) if console else None
-
-    def show(rows: int, text: str) -> None:
-        if console:
-            console.progress(output.name[:12], min(rows / total, 1.0) if total else 0.0, text)
-
-    try:
-        return batch_predict(source, output, model, batch, show)
-    finally:
-        if console:
-            console.finish_progress()
 
 
 def main(config: BatchPredictConfig, console: Console) -> None:

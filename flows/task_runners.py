@@ -17,7 +17,7 @@ def task_runner(name: RunnerName, workers: int, address: str | None = None) -> T
     if name == "local":
         return ThreadPoolTaskRunner(max_workers=workers)
     # Imported here: importing Dask takes a second that other runs need not wait for.
-    from prefect_dask import DaskTaskRunner
+    from prefect_dask.task_runners import DaskTaskRunner
 
     if address:
         return DaskTaskRunner(address=address)

@@ -1,0 +1,73 @@
+"""Which inputs become which outputs, and about how many rows an input has."""
+
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.batch.output import FORMATS
+from tasks.errors import InputError
+from tasks.sources import source_of
+from tasks.sources.files import Files, find_files
+from tasks.sources.formats.parquet import MAGIC
+from tasks.sources.opening import open_bytes
+
+_PIECE = 1 << 20
+
+
+def outputs_of(source: str, output: Path, format: str) -> list[tuple[str, Path]]:
+    """Pairs of an input and its output.
+
+    An output with a known ending takes all rows of `source`. Any other is a folder: each file that `source`
+    stands for gives a file of its name there, in `format`.
+
+    Raises:
+        InputError: a folder is asked for and `source` is no file, or two files would have one output.
+    """
+    if output.suffix in FORMATS:
+        return [(source, output)]
+    if not isinstance(source_of(source), Files) or source == "-":
+        raise InputError(f"{output}: for an input that is no file name one output, ending in {', '.join(FORMATS)}.")
+    if output.is_file():
+        raise InputError(f"{output} is a file; name a folder, or an output ending in {', '.join(FORMATS)}.")
+    files = find_files(source, output)
+    names = [_stem(file.path) for file in files]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    # Files of one name in several folders, or in several formats, keep the name that tells them apart.
+    chosen = [
+        "_".join(PurePosixPath(file.path).parts[-2:]) if name in twice else name
+        for file, name in zip(files, names, strict=True)
+    ]
+    if len(set(chosen)) < len(chosen):
+        raise InputError(f"{source}: several files are called {twice[0]!r}; predict their folders one by one.")
+    local = "://" not in source
+    return [
+        (file.path if local else file.name, output / f"{name}.{format}")
+        for file, name in zip(files, chosen, strict=True)
+    ]
+
+
+def _stem(path: str) -> str:
+    return PurePosixPath(path).name.split(".")[0]
+
+
+def about_rows(source: str) -> int | None:
+    """The number of rows as a progress bar needs it, by lines or Parquet's metadata; None when it is not known."""
+    if not isinstance(source_of(source), Files) or source == "-":
+        return None
+    rows = 0
+    for file in find_files(source, Path()):
+        with open_bytes(file) as stream:
+            start = stream.read(len(MAGIC))
+            if start == MAGIC:
+                try:
+                    rows += pq.ParquetFile(stream).metadata.num_rows
+                except pa.ArrowException:
+                    # Reading the rows will say what is wrong, and where.
+                    return None
+            else:
+                rows += start.count(b"\n") - 1
+                while piece := stream.read(_PIECE):
+                    rows += piece.count(b"\n")
+    return max(rows, 1)

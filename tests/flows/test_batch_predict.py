@@ -1,0 +1,64 @@
+"""The flow of batch prediction: which model, which outputs, on which processes."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+from flows.batch_predict import BatchPredictConfig, batch_predict_flow, main
+from flows.console import Console
+from tasks.errors import InputError
+from tests.bentos.model_folder import WORDS, grams_folder, sentence
+
+LABELS = list(WORDS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """A folder of three tables; the model folder lies beside it."""
+    grams_folder(tmp_path / "model")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(3):
+        texts = [sentence(LABELS[(row + number) % 3], 2) for row in range(50 + number)]
+        pq.write_table(pa.table({"text": texts}), folder / f"day{number}.parquet")
+    return folder
+
+
+@pytest.mark.slow
+def test_many_files_are_shared_out_over_the_processes_of_a_dask_cluster(inputs: Path, tmp_path: Path) -> None:
+    config = BatchPredictConfig(
+        input=str(inputs), output=tmp_path / "out", model=tmp_path / "model", format="jsonl", runner="dask", workers=2
+    )
+    assert batch_predict_flow(config)["rows"] == 153
+    files = sorted((tmp_path / "out").iterdir())
+    assert [path.name for path in files] == ["day0.jsonl", "day1.jsonl", "day2.jsonl"]
+    assert [len(path.read_text().splitlines()) for path in files] == [50, 51, 52]
+
+
+def test_one_output_takes_the_rows_of_all_files(inputs: Path, tmp_path: Path) -> None:
+    out = io.StringIO()
+    main(
+        BatchPredictConfig(input=str(inputs), output=tmp_path / "out.parquet", model=tmp_path / "model"),
+        Console(out, io.StringIO()),
+    )
+    rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [row["line"] for row in rows] == [*range(1, 51), *range(1, 52), *range(1, 53)]
+    assert "153 rows by text_classifier:v1, 0 marked with an error" in out.getvalue()
+
+
+def test_without_a_live_version_one_must_be_named(inputs: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no version is live: name a bento"):
+        batch_predict_flow(BatchPredictConfig(input=str(inputs), output=tmp_path / "out.csv"))
+    with pytest.raises(InputError, match="there is no such bento"):
+        batch_predict_flow(BatchPredictConfig(input=str(inputs), output=tmp_path / "out.csv", bento="absent"))
