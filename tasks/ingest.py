@@ -55,6 +55,7 @@ def ingest(settings: SourceSettings, folder: Path, seed: int) -> Table:
         task=task,
         text_column=reading.text_column,
         label_column=reading.label_column,
+        label_separator=separator,
         extra_columns=list(settings.extra_columns),
         rows_read=rows_read,
         rows=rows,

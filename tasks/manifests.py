@@ -39,6 +39,7 @@ class Table(Record):
     task: TaskName
     text_column: str
     label_column: str
+    label_separator: str = Field(default="", description="parts several labels in a text; empty where nothing does")
     extra_columns: list[str] = []
     rows_read: int
     rows: int

@@ -19,7 +19,7 @@ from tasks.workspace import engine, literal, scratch_folder
 _WINNER = {
     "majority": 'n = max(n) OVER same AND count(*) OVER (PARTITION BY "group", n) = 1',
     "drop": "count(*) OVER same = 1",
-    "keep": "true",
+    "keep": "count(*) OVER same > 0",
 }
 
 
@@ -58,7 +58,7 @@ def validate(
             "read": table.rows_read,
             "worst": next(iter(all_quarantined), "none"),
         }
-        outcomes = run_suite(facts.frames, _parameters(kind, settings), words, folder / "data_docs")
+        outcomes = run_suite(facts.frames, parameters_of(kind, settings), words, folder / "data_docs")
         _stop_where_needed(outcomes, folder)
         duck.execute(
             f"""COPY (SELECT judged.* EXCLUDE (row, reason, characters), chosen.row IS NOT NULL AS kept
@@ -125,7 +125,8 @@ def _choose(duck: duckdb.DuckDBPyConnection, kind: LabelKind, settings: DataSett
     return int(copies), int(conflicts)
 
 
-def _parameters(kind: LabelKind, settings: DataSettings) -> dict[str, Any]:
+def parameters_of(kind: LabelKind, settings: DataSettings) -> dict[str, Any]:
+    """The suite's `$PARAMETER`s, and the limits that its messages name."""
     return {
         "min_rows": settings.min_rows,
         "filled_share": 1 - settings.blank_share,

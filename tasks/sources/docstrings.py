@@ -79,13 +79,25 @@ def _sentences(library: str, folder: Path) -> Iterator[tuple[str, str, int]]:
         except (UnicodeDecodeError, SyntaxError):
             continue
         left -= len(code)
-        for node in ast.walk(tree):
-            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-                text = _summary(ast.get_docstring(node))
-                if text is not None:
-                    yield text, f"{library}/{names[path]}", getattr(node, "lineno", 1)
+        for node in _documented(tree):
+            text = _summary(ast.get_docstring(node))
+            if text is not None:
+                yield text, f"{library}/{names[path]}", getattr(node, "lineno", 1)
         if left < 0:
             return
+
+
+def _documented(tree: ast.Module) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    """The module, its functions and classes, and the methods of these; what stands deeper is seldom documented."""
+    waiting: list[ast.Module | ast.ClassDef] = [tree]
+    while waiting:
+        parent = waiting.pop()
+        yield parent
+        for node in parent.body:
+            if isinstance(node, ast.ClassDef):
+                waiting.append(node)
+            elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                yield node
 
 
 def _summary(docstring: str | None) -> str | None:

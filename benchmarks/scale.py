@@ -1,0 +1,106 @@
+"""Ingest, validate and split on ever more synthetic rows: is the time near-linear, is the memory bounded?
+
+`python -m benchmarks.scale` prints one line a size and writes JSON; each stage runs in a process of its own, so
+that its peak memory is its own.
+"""
+
+import argparse
+import json
+import multiprocessing
+import pickle
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.ingest import ingest
+from tasks.preprocess import preprocess
+from tasks.settings import DataSettings, SourceSettings, TrainSettings
+from tasks.validate import validate
+
+SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
+CLASSES = 20
+WORDS = 12
+
+
+def write_rows(path: Path, rows: int) -> None:
+    """`rows` lines of CSV: twelve Zipf-distributed words (one row in ten not of ASCII letters), twenty classes."""
+    generator = np.random.default_rng(13)
+    words = np.array([f"w{number:x}" if number % 17 else f"wört{number:x}" for number in range(50_000)])
+    with path.open("w", encoding="utf-8") as file:
+        file.write("text,label\n")
+        for start in range(0, rows, 100_000):
+            size = min(100_000, rows - start)
+            picked = words[np.minimum(generator.zipf(1.3, (size, WORDS)) - 1, len(words) - 1)]
+            labels = generator.integers(CLASSES, size=size)
+            file.writelines(
+                f"{' '.join(row)} {start + place},class {label}\n"
+                for place, (row, label) in enumerate(zip(picked.tolist(), labels.tolist(), strict=True))
+            )
+
+
+def _stage(name: str, folder: Path, send: Any) -> None:
+    """Runs one stage from the files of the one before, and sends (seconds, peak MiB, result)."""
+    source = SourceSettings(source=str(folder / "rows.csv"))
+    data = DataSettings()
+    stages: dict[str, Callable[[Any], Any]] = {
+        "ingest": lambda before: ingest(source, folder / "ingest", 13),
+        "validate": lambda before: validate(before, data, folder / "validate"),
+        "split": lambda before: preprocess(before, None, None, data, TrainSettings(), 13, folder / "split"),
+    }
+    handed = folder / "before.pickle"
+    before = pickle.loads(handed.read_bytes()) if handed.exists() else None
+    start = time.perf_counter()
+    result = stages[name](before)
+    seconds = time.perf_counter() - start
+    handed.write_bytes(pickle.dumps(result))
+    send.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+
+
+def measure(rows: int, folder: Path) -> dict[str, float]:
+    """Seconds and peak MiB of each stage on `rows` rows."""
+    write_rows(folder / "rows.csv", rows)
+    found: dict[str, float] = {"rows": rows, "megabytes": (folder / "rows.csv").stat().st_size / 1e6}
+    context = multiprocessing.get_context("spawn")
+    for name in ("ingest", "validate", "split"):
+        receive, send = context.Pipe(duplex=False)
+        process = context.Process(target=_stage, args=(name, folder, send))
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise SystemExit(f"{name} of {rows} rows failed with status {process.exitcode}")
+        found[f"{name}_seconds"], found[f"{name}_mib"] = receive.recv()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--json", type=Path, default=Path("data/state/benchmarks/scale.json"))
+    parser.add_argument("--folder", type=Path, help="where the rows lie; a temporary folder when not given")
+    options = parser.parse_args()
+    results = []
+    print(f"{'rows':>12} {'MB':>7}" + "".join(f" {name:>9} s {'MiB':>6}" for name in ("ingest", "validate", "split")))
+    for rows in options.sizes:
+        folder = Path(tempfile.mkdtemp(dir=options.folder))
+        try:
+            found = measure(rows, folder)
+        finally:
+            shutil.rmtree(folder)
+        results.append(found)
+        figures = [(found[f"{name}_seconds"], found[f"{name}_mib"]) for name in ("ingest", "validate", "split")]
+        print(
+            f"{rows:>12,} {found['megabytes']:>7.0f}" + "".join(f" {time:>11.1f} {mib:>6.0f}" for time, mib in figures),
+            flush=True,
+        )
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
