@@ -22,10 +22,9 @@ def parse(config: type[Config], program: str, arguments: list[str]) -> Config:
     Raises:
         InputError: a value is refused; the message names the option.
     """
-    bases: tuple[type, ...] = (config, BaseSettings)
     shell = type(
         config.__name__,
-        bases,
+        (config, BaseSettings),  # pyright: ignore[reportGeneralTypeIssues]
         {
             "__doc__": config.__doc__,
             "__module__": config.__module__,

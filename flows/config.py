@@ -19,9 +19,9 @@ from tasks.settings import (
 class RetrainConfig(Budget, SourceSettings):
     """From a table of labelled text to a live, smoke-tested model service."""
 
-    validation_source: str | None = None
+    validation_source: str | None = Field(default=None, min_length=1)
     """Rows to choose by, instead of a part of the source; never trained on unless `data.refit`."""
-    test_source: str | None = None
+    test_source: str | None = Field(default=None, min_length=1)
     """Rows to judge by, instead of a part of the source; never trained on."""
     effort: Effort | None = None
     """`quick`, `standard` or `thorough`; standard when not given, quick for the embedded source."""

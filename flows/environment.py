@@ -31,6 +31,15 @@ def defaults() -> dict[str, str]:
         # SQLite waits for a writer instead of failing (prefect#19771).
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
         "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
+        # The database keeps a month of runs and a week of events (prefect#16054).
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "P30D",
+        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P7D",
+        # One run ahead: after an outage there is one late run to catch up with, not a pile (prefect#16984).
+        "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS": "1",
+        "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "1",
+        # A run whose process is gone is noticed within two minutes.
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         # Logs go to the API and the run's log file; the terminal shows our own lines.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "PREFECT_CLI_PROMPT": "false",

@@ -14,6 +14,7 @@ from flows.console import Console
 from flows.exclusive import exclusive
 from flows.publish import conclusion, publish
 from flows.retraining import Retraining
+from flows.running import recorded
 from tasks.report.run import as_json
 from tasks.state import state_folder
 
@@ -34,7 +35,7 @@ def retrain(config: RetrainConfig) -> dict[str, Any]:
     """
     console = CONSOLE.get() or Console()
     state = state_folder()
-    with exclusive(state, wait=config.wait, console=console):
+    with recorded(), exclusive(state, wait=config.wait, console=console):
         folder = _run_folder(state)
         run = Retraining(config, state, console)
         run.prepare()

@@ -92,17 +92,24 @@ def start_server() -> str:
     return url
 
 
-def start_worker() -> None:
-    """Deploys every flow of prefect.yaml and starts the worker that runs them, when none runs."""
+def start_worker(*, deploy: bool = True) -> None:
+    """Starts the worker when none runs; with `deploy` registers every flow of prefect.yaml first."""
+    worker = Background("worker")
     environ = {**os.environ, "PREFECT_API_URL": start_server()}
     prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
-    _do([*prefect, "work-pool", "create", POOL, "--type", "process", "--overwrite"], environ)
-    _do([*prefect, "deploy", "--all"], environ)
-    worker = Background("worker")
+    if deploy:
+        _do([*prefect, "work-pool", "create", POOL, "--type", "process", "--overwrite"], environ)
+        _do([*prefect, "deploy", "--all"], environ)
     if worker.process() is None:
-        # One run at a time: two retrains on two cores only slow each other.
         process = worker.start([*prefect, "worker", "start", "--pool", POOL, "--name", "local"], environ)
         _wait(lambda: _worker_online(environ), process, worker.log, "the Prefect worker")
+
+
+def start_keeper() -> None:
+    """Starts what starts server and worker again after a crash, when it does not run."""
+    keeper = Background("keeper")
+    if keeper.process() is None:
+        keeper.start([sys.executable, "-m", "flows.keeper"], {**os.environ, "PREFECT_API_URL": start_server()})
 
 
 def _worker_online(environ: dict[str, str]) -> bool:
@@ -147,13 +154,15 @@ def up() -> None:
     print(f"prefect     {start_server().removesuffix('/api')}", flush=True)
     start_worker()
     print("worker      runs the deployments of prefect.yaml", flush=True)
+    start_keeper()
     _serving("start" if (state_folder() / "live.json").exists() else "status")
 
 
 def down() -> None:
     """Ends everything that runs for the project on this machine."""
     _serving("stop")
-    for name in ("worker", SERVER_RECORD.removesuffix(".json")):
+    # The keeper goes first: it would start the others again.
+    for name in ("keeper", "worker", SERVER_RECORD.removesuffix(".json")):
         print(f"{name:<12}{'stopped' if Background(name).stop() else 'was not running'}", flush=True)
 
 
@@ -165,7 +174,8 @@ def status() -> None:
     """One line each: server, worker, paused schedules, then what the service says of itself."""
     url = kept_server()
     print(f"prefect     {url.removesuffix('/api') if url else 'not running (make up)'}")
-    print(f"worker      {'running' if Background('worker').process() else 'not running (make up)'}")
+    for name in ("worker", "keeper"):
+        print(f"{name:<12}{'running' if Background(name).process() else 'not running (make up)'}")
     if url:
         for line in _schedules(url):
             print(line)

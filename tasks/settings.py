@@ -21,7 +21,7 @@ class Settings(BaseModel):
 class SourceSettings(Settings):
     """Where the rows come from."""
 
-    source: str = "docstrings"
+    source: str = Field(default="docstrings", min_length=1)
     """A file, folder, glob, `-`, fsspec or SQLAlchemy URL, or `docstrings`, the embedded default."""
     query: str | None = None
     """The SQL query when the source is a database."""

@@ -1,0 +1,73 @@
+"""Keeps a local system alive: `make up` starts it beside server and worker, `make down` ends it.
+
+Every few seconds it starts again what has died (server, worker), marks runs whose process was killed
+as crashed, and emits an event when the source of `retrain-on-data` has changed.
+"""
+
+import logging
+import signal
+import sys
+import threading
+
+import httpx
+import sqlalchemy.exc
+from prefect.events import emit_event
+
+from flows import system
+from flows.arrivals import Watch, fingerprint
+from flows.environment import kept_server, prefect_home
+from flows.running import crash_dead_runs
+from tasks.errors import PipelineError
+
+SECONDS = 10.0
+DATA_CHANGED = "model-service.data-changed"
+WATCHING = "retrain-on-data"
+
+log = logging.getLogger("keeper")
+
+
+def look(watch: Watch) -> None:
+    """One round over everything that is kept."""
+    system.start_server()
+    system.start_worker(deploy=False)
+    for run in crash_dead_runs():
+        log.warning("run %s: its process was killed; marked as crashed", run)
+    for deployment in _deployments():
+        source = deployment["parameters"].get("config", {})
+        if deployment["name"] != WATCHING or "source" not in source:
+            continue
+        try:
+            seen = fingerprint(source["source"], source.get("query"))
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            log.warning("the source of %s cannot be asked: %s", WATCHING, error)
+            continue
+        if watch.changed(source["source"], seen):
+            log.warning("%s has changed", source["source"])
+            emit_event(
+                DATA_CHANGED,
+                resource={"prefect.resource.id": f"model-service.source.{source['source']}"},
+                payload={"source": source["source"]},
+            )
+
+
+def _deployments() -> list[dict]:
+    return httpx.post(f"{kept_server()}/deployments/filter", json={}, timeout=10).json()
+
+
+def main() -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    watch = Watch(prefect_home() / "watched.json")
+    while not ended.wait(SECONDS):
+        try:
+            look(watch)
+        except (PipelineError, httpx.HTTPError, ValueError) as error:
+            # What cannot be mended now is tried again at the next round.
+            log.error("%s", error)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
