@@ -129,9 +129,9 @@ class Application:
                 try:
                     await self.start()
                 except Exception as error:
-                    logger.exception("the service cannot start")
+                    self.stop()
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
-                    return
+                    raise
                 await send({"type": "lifespan.startup.complete"})
             else:
                 self.stop()

@@ -122,19 +122,22 @@ def _histogram(name: str, labels: str, buckets: Sequence[float]) -> list[str]:
 
 def _cumulative(series: dict[str, float]) -> Iterator[tuple[str, float]]:
     """Buckets as Prometheus wants them: each with all smaller ones, and the count after the last."""
+    buckets: list[tuple[str, float]] = []
     running = 0.0
     for name, value in series.items():
+        # Series of what never happened would make most of the answer.
         if "_bucket{" not in name:
-            running = 0.0
-            # Series that never happened would make most of the answer.
             if value:
                 yield name, value
             continue
         running += value
-        yield name, running
+        buckets.append((name, running))
         if 'le="+Inf"' in name:
-            count = name.replace("_bucket{", "_count{").replace(',le="+Inf"', "").replace('le="+Inf"', "")
-            yield count.replace("{}", ""), running
+            if running:
+                yield from buckets
+                count = name.replace("_bucket{", "_count{").replace(',le="+Inf"', "").replace('le="+Inf"', "")
+                yield count.replace("{}", ""), running
+            buckets, running = [], 0.0
 
 
 def _create(folder: Path, names: Sequence[str]) -> mmap.mmap:

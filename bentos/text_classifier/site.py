@@ -17,15 +17,25 @@ _HEADERS: Headers = [
     (b"cache-control", b"no-cache"),
 ]
 
+# The page brings all that it needs; nothing from elsewhere and nothing inline may run in it.
+_POLICY: Headers = [
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    )
+]
+
 
 class Page:
     """One file and its headers."""
 
-    def __init__(self, content: bytes, kind: str) -> None:
+    def __init__(self, content: bytes, kind: str, headers: Headers | None = None) -> None:
         self.content = content
         self.etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'.encode()
         charset = "; charset=utf-8" if kind.startswith("text/") or kind.endswith("javascript") else ""
         self.headers: Headers = [(b"content-type", f"{kind}{charset}".encode()), (b"etag", self.etag), *_HEADERS]
+        self.headers += headers or []
 
     def answer(self, request: Request) -> Response:
         if request.header(b"if-none-match") == self.etag:
@@ -39,7 +49,7 @@ def pages(folder: Path = WEB) -> dict[str, Page]:
     for file in sorted(folder.rglob("*")):
         if file.is_file():
             kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-            found["/" + file.relative_to(folder).as_posix()] = Page(file.read_bytes(), kind)
+            found["/" + file.relative_to(folder).as_posix()] = Page(file.read_bytes(), kind, _POLICY)
     if "/index.html" in found:
         found["/"] = found["/index.html"]
     return found
