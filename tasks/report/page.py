@@ -78,8 +78,11 @@ def _data(run: RunReport) -> dict[str, Any]:
     checked, table = run.checked, run.table
     classes = sorted(checked.classes.items(), key=lambda item: -item[1]) if checked else []
     quarantine = (checked.quarantine if checked else None) or (table.quarantine if table else None)
+    unmet = [one for one in checked.expectations if not one["success"]] if checked else []
     notes = [*(table.notes if table else []), *(checked.notes if checked else [])]
     return {
+        "unmet": unmet,
+        "met": len(checked.expectations) - len(unmet) if checked else 0,
         "classes": classes,
         "largest_class": max((count for _, count in classes), default=1),
         "quarantined": checked.quarantined if checked else table.quarantined if table else {},

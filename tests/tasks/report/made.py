@@ -58,6 +58,10 @@ def made(folder: Path, promote_anyway: str | None = None, test_rows: int = 150) 
             task="single",
             rows=600,
             classes=dict.fromkeys(NAMES, 200),
+            expectations=[
+                {"rule": "enough rows", "success": True, "message": ""},
+                {"rule": "usual lengths", "success": False, "message": "texts are <i>longer</i>"},
+            ],
             duplicates=4,
             conflicts=2,
             near_equal_classes=[[EVIL, EVIL.upper()]],

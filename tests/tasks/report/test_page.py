@@ -103,7 +103,16 @@ def test_a_manager_reads_the_result_first(tmp_path: Path, run: RunReport) -> Non
 
 def test_what_was_found_in_the_data_is_listed(tmp_path: Path, run: RunReport) -> None:
     text = write(tmp_path, run).text
-    for expected in ("610", "blank text", "rows.csv", "spelled almost alike", "Labels that look wrong", "1" * 64):
+    for expected in (
+        "610",
+        "blank text",
+        "rows.csv",
+        "spelled almost alike",
+        "1 of 2 expectations of the data were met",
+        "usual lengths: texts are <i>longer</i>",
+        "Labels that look wrong",
+        "1" * 64,
+    ):
         assert expected in text
 
 
