@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.architectures.layers import gelu
+from tasks.architectures.layers import gelu, mean_over
 from tasks.backend import keras, ops
 
 ACTIVATIONS: dict[str, Any] = {
@@ -128,6 +128,11 @@ def encode_tokens(shape: Shape, ids: Any, mask: Any) -> Any:
     for number in range(shape.layers):
         values = Block(settings, name=f"block_{number}")(values, bias)
     return values
+
+
+def pooled(values: Any, mask: Any, pooling: str) -> Any:
+    """A text's vector, float32 [n, width]: the mean over its tokens, or the first token's vector."""
+    return ops.cast(mean_over(values, mask) if pooling == "mean" else values[:, 0], "float32")
 
 
 Read = Callable[[str], np.ndarray]

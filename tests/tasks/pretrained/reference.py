@@ -1,5 +1,6 @@
 """The BERT family's encoder in float64 numpy, one text at a time, and small random folders of it."""
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -9,9 +10,11 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from tests.tasks.toy import COMMON, TOPICS
+
 _erf = np.vectorize(math.erf)
 
-WORDS = ["the", "cat", "sat", "on", "mat", "dog", "ran", "far", "query", "passage", ":", "a", "new", "one"]
+WORDS = ["cat", "sat", "on", "mat", "dog", "ran", "far", "query", ":", *COMMON, *itertools.chain(*TOPICS.values())]
 
 
 def embed(folder: Path, ids: list[int]) -> np.ndarray:
@@ -109,4 +112,7 @@ def _dense(name: str, inputs: int, outputs: int, random: np.random.Generator) ->
 
 
 def _norm(name: str, width: int, random: np.random.Generator) -> dict[str, np.ndarray]:
-    return {f"{name}.weight": 1 + random.normal(scale=0.1, size=width), f"{name}.bias": random.normal(size=width)}
+    return {
+        f"{name}.weight": 1 + random.normal(scale=0.1, size=width),
+        f"{name}.bias": random.normal(scale=0.1, size=width),
+    }

@@ -1,0 +1,84 @@
+"""Fine-tuned pre-trained encoder: all its weights are trained on, the lower layers more carefully."""
+
+from typing import Any
+
+import numpy as np
+
+from tasks.architectures import Job, register
+from tasks.architectures.layers import mask_of
+from tasks.backend import keras
+from tasks.candidate import save
+from tasks.examples import training_texts
+from tasks.kinds import KINDS
+from tasks.manifests import Candidate, Dataset
+from tasks.pretrained.encoder import encode_tokens, pooled
+from tasks.pretrained.folder import Pretrained, unread
+from tasks.settings import Effort, TrainSettings
+from tasks.training import Recipe, fit
+
+
+class FineTuned:
+    """The encoder's pooled vector under a linear layer (Devlin et al. 2019), with layer-wise rates (ULMFiT, 2018)."""
+
+    name = "encoder"
+    efforts: tuple[Effort, ...] = ("standard", "thorough")
+
+    def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
+        if dataset.task not in KINDS or not KINDS[dataset.task].pooled:
+            return "it gives one answer a text"
+        return unread(dataset, train)
+
+    def hyper(self, dataset: Dataset, effort: Effort) -> dict[str, Any]:
+        steps_wanted = {"standard": 700, "thorough": 1500}.get(effort, 300)
+        epochs = np.clip(steps_wanted * 32 / dataset.rows["train"], 2, 15)
+        return {
+            "max_length": {"quick": 64, "standard": 128, "thorough": 256}[effort],
+            "epochs": round(float(epochs)),
+            "batch_size": 32,
+            "learning_rate": 2e-4,
+            "layer_decay": 0.8,
+            "decay": 0.01,
+            "smoothing": 0.1,
+            "seconds": {"quick": 60.0, "standard": 600.0, "thorough": 3600.0}[effort],
+        }
+
+    def fit(self, job: Job) -> Candidate:
+        hyper = self.hyper(job.dataset, job.effort) | job.hyper
+        pretrained = Pretrained.open(job.train.pretrained)
+        most = job.train.max_length or hyper["max_length"]
+        encoder = pretrained.fitted_encoder(training_texts(job.dataset), most)
+        settings = encoder.settings
+        labels = len(job.dataset.labels)
+
+        def build() -> keras.Model:
+            ids: Any = keras.Input((None,), dtype="int32", name=settings.name)
+            mask = mask_of(ids, settings.pad_id)
+            text = pooled(encode_tokens(pretrained.shape, ids, mask), mask, pretrained.pooling)
+            text = keras.layers.Dropout(0.1)(text)
+            logits = keras.layers.Dense(labels, dtype="float32", name="logits")(text)
+            model = keras.Model({settings.name: ids}, logits, name=self.name)
+            pretrained.load_into(model)
+            return model
+
+        recipe = Recipe(
+            epochs=hyper["epochs"],
+            batch_size=hyper["batch_size"],
+            learning_rate=hyper["learning_rate"],
+            schedule="linear",
+            decay=hyper["decay"],
+            smoothing=hyper["smoothing"],
+            seconds=hyper["seconds"],
+            rates=rates(pretrained.shape.layers, hyper["layer_decay"]),
+        )
+        trained = fit(job, build, [encoder], recipe)
+        hyper |= {"max_length": settings.max_length, "pretrained": job.train.pretrained}
+        return save(job, self.name, trained, {settings.file: encoder.dump()}, [settings], hyper)
+
+
+def rates(layers: int, decay: float) -> dict[str, float]:
+    """Multiples of the learning rate by layer: a layer's is `decay` of the next one's, the new head's is 5."""
+    found = {f"block_{number}/": decay ** (layers - 1 - number) for number in range(layers)}
+    return found | {"embedding/": decay**layers, "logits/": 5.0}
+
+
+register(FineTuned())

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from bentos.text_classifier.manifest import MANIFEST, parse
+from bentos.text_classifier.model import TextModel
+from tasks.architectures import Job, architectures
+from tasks.architectures.encoder import rates
+from tasks.convert import convert
+from tasks.rows import Rows
+from tasks.settings import PrivacySettings, TrainSettings
+from tests.tasks.pretrained.reference import make_folder
+from tests.tasks.toy import make_dataset
+
+HYPER = {
+    "encoder": {"epochs": 4, "batch_size": 16, "learning_rate": 1e-2, "layer_decay": 1.0},
+    "stack": {"weights": (1.0, 2.0), "c": (0.5,)},
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("encoder", "xlm-roberta"), ("stack", "bert")])
+def test_a_fitted_candidate_answers_alike_after_conversion(tmp_path, name, kind):
+    dataset = make_dataset(tmp_path / "data")
+    pretrained = make_folder(tmp_path / "e5-small", kind)
+    train = TrainSettings(pretrained=str(pretrained))
+    candidate = architectures()[name].fit(Job(dataset, tmp_path / "model", train, "quick", 13, hyper=HYPER[name]))
+    assert candidate.score > 0.9
+
+    converted = convert(candidate, dataset, tmp_path / "converted")
+    model = TextModel.load(converted.folder)
+    assert [settings.name for settings in model.manifest.encoders if hasattr(settings, "prefix")]
+    wanted = np.load(candidate.folder / "validation.npy")
+    np.testing.assert_allclose(model.logits(Rows(dataset.validation).texts()), wanted, atol=1e-4)
+
+
+def test_a_stack_gives_several_labels(tmp_path):
+    dataset = make_dataset(tmp_path / "data", "multi")
+    train = TrainSettings(pretrained=str(make_folder(tmp_path / "weights")))
+    candidate = architectures()["stack"].fit(Job(dataset, tmp_path / "model", train, "quick", 13))
+    assert candidate.metrics["micro_f1"] > 0.9
+    assert parse((candidate.folder / MANIFEST).read_bytes()).task == "multi"
+
+
+def test_the_packaged_encoder_is_kept_from_other_languages(tmp_path):
+    dataset = make_dataset(tmp_path / "data")
+    german = dataset.model_copy(update={"profile": dataset.profile.model_copy(update={"language": "Latin"})})
+    for name in ("encoder", "stack"):
+        assert architectures()[name].skip(dataset, TrainSettings()) is None
+        assert "reads English" in (architectures()[name].skip(german, TrainSettings()) or "")
+        assert architectures()[name].skip(german, TrainSettings(pretrained="some/folder")) is None
+
+
+def test_support_vectors_are_not_private(tmp_path):
+    dataset = make_dataset(tmp_path / "data")
+    train = TrainSettings(privacy=PrivacySettings(epsilon=8.0))
+    for name in ("linear", "stack"):
+        assert "privacy" in (architectures()[name].skip(dataset, train) or "")
+
+
+def test_lower_layers_learn_more_slowly():
+    found = rates(3, 0.5)
+    assert found == {"block_2/": 1.0, "block_1/": 0.5, "block_0/": 0.25, "embedding/": 0.125, "logits/": 5.0}
