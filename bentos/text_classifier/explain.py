@@ -198,9 +198,11 @@ def _scaled(weights: np.ndarray, total: float) -> np.ndarray:
     """`weights` with the sum `total`: those of its sign are scaled, so that none changes its own."""
     same = weights > 0 if total > 0 else weights < 0
     theirs = weights[same].sum()
-    if theirs == 0:
+    wanted = total - weights[~same].sum()
+    # Noise is not blown up to the size of the score: what no word claims is everybody's.
+    if abs(theirs) < 0.01 * abs(wanted):
         return weights + (total - weights.sum()) / len(weights)
-    return np.where(same, weights * ((total - weights[~same].sum()) / theirs), weights)
+    return np.where(same, weights * (wanted / theirs), weights) if theirs else weights
 
 
 def _hierarchical(

@@ -2,6 +2,7 @@
 
 import hashlib
 import mimetypes
+from collections.abc import Sequence
 from pathlib import Path
 
 from bentos.text_classifier import api_page, openapi
@@ -55,9 +56,9 @@ def pages(folder: Path = WEB) -> dict[str, Page]:
     return found
 
 
-def api_pages(model: str, version: str, max_texts: int) -> dict[str, Page]:
+def api_pages(model: str, version: str, labels: Sequence[str], max_texts: int) -> dict[str, Page]:
     """The OpenAPI document, for tools, for people and as BentoML's clients read it."""
-    document = openapi.document(model, version, max_texts)
+    document = openapi.document(model, version, labels, max_texts)
     described = Page(encode(document), "application/json")
     return {
         "/openapi.json": described,

@@ -2,16 +2,16 @@
 
 import { ServiceError, predict } from "./api.js";
 import { decode, guessColumn, guessDelimiter, guessHeader, parse, write } from "./csv.js";
-import { message, number } from "./messages.js";
+import { message, number, percent } from "./messages.js";
 import { drawBars, find, make, say } from "./view.js";
 
 const LARGEST_MB = 200;
-const BATCH_TEXTS = 128;
 const BATCH_CHARACTERS = 200_000;
 const AT_ONCE = 2;
 const PREVIEWED = 4;
 
 let problems;
+let batchTexts = 128;
 // The file on the page: { name, encoding, delimiter, rows }.
 let table = null;
 // What became of it: { answers, done, seconds, cancelled }.
@@ -32,6 +32,10 @@ export function start(reportProblem) {
   find("file-form").addEventListener("submit", (event) => (event.preventDefault(), run()));
   find("cancel").addEventListener("click", () => running?.abort());
   find("another").addEventListener("click", close);
+}
+
+export function useLimits({ texts }) {
+  batchTexts = Math.min(batchTexts, texts);
 }
 
 export function redraw() {
@@ -136,7 +140,7 @@ function* split(texts) {
   let from = 0;
   let size = 0;
   for (let at = 0; at < texts.length; at += 1) {
-    if (at > from && (at - from === BATCH_TEXTS || size + texts[at].length > BATCH_CHARACTERS)) {
+    if (at > from && (at - from === batchTexts || size + texts[at].length > BATCH_CHARACTERS)) {
       yield [from, at];
       from = at;
       size = 0;
@@ -189,7 +193,7 @@ function drawOutcome() {
   const outside = count((answer) => answer.in_scope === false);
   if (outside) sentences.push(message("outside", { count: number(outside) }));
   for (const id of ["progress-text", "file-spoken"]) find(id).textContent = sentences.join(" ");
-  find("cancel").hidden = true;
+  for (const id of ["start", "cancel"]) find(id).hidden = true;
   offerDownload(answers);
   drawSummary(answered);
 }
@@ -234,6 +238,6 @@ function drawSummary(answered) {
     if (name) counts.set(name, (counts.get(name) ?? 0) + 1);
   }
   const entries = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 10).map(([name, count]) => ({ name, count, share: count / answered.length }));
-  drawBars(find("summary"), entries, { caption: ({ count }) => number(count) });
+  drawBars(find("summary"), entries, { caption: ({ count, share }) => `${number(count)} · ${percent(share)}` });
   find("summary").hidden = !entries.length;
 }

@@ -5,7 +5,7 @@ import { drawCard } from "./card.js";
 import * as files from "./files.js";
 import { chooseLanguage, chosenLanguage, message, translatePage } from "./messages.js";
 import * as typing from "./typing.js";
-import { find, say } from "./view.js";
+import { find, readable, say } from "./view.js";
 
 const RETRY = 2000;
 
@@ -14,7 +14,7 @@ let keyGiven = false;
 
 // Shows what went wrong at `place`; gives the milliseconds after which trying again makes sense, if it does.
 function reportProblem(error, place) {
-  if (error.status === 401 || error.status === 403) {
+  if (error.status === 401) {
     find("key-form").hidden = false;
     if (keyGiven) say(place, message("keyWrong"));
     else find("key").focus();
@@ -37,7 +37,8 @@ async function describe() {
     described = await model();
     find("key-form").hidden = true;
     drawModel();
-    typing.useLabels(described.classes);
+    typing.useModel(described);
+    files.useLimits(described.limits);
   } catch (error) {
     const wait = reportProblem(error, find("problem"));
     if (wait) setTimeout(describe, wait);
@@ -45,7 +46,7 @@ async function describe() {
 }
 
 function drawModel() {
-  find("model-name").textContent = document.title = described.name;
+  find("model-name").textContent = document.title = readable(described.name);
   find("model-version").textContent = described.version;
   drawCard(described);
 }

@@ -7,9 +7,12 @@ import { drawBars, find, make, marked, say } from "./view.js";
 const TYPING_PAUSE = 120;
 const READING_PAUSE = 350;
 const SHOWN = 5;
+// Weights, and shares of the largest weight, that are not worth a colour.
+const LEAST = 0.005;
+const FAINT = 0.04;
 
 let problems;
-let labels = [];
+let model = { task: "single", labels: [] };
 let pending = new AbortController();
 let timer;
 // What is on the screen: { text, prediction, ms, chosen, attributions }.
@@ -26,8 +29,8 @@ export function start(reportProblem) {
   });
 }
 
-export function useLabels(names) {
-  labels = names;
+export function useModel(described) {
+  model = described;
   drawChoices();
 }
 
@@ -114,14 +117,21 @@ function draw() {
   drawWhy();
 }
 
-function headline(text, prediction) {
-  if (prediction.spans) {
-    if (!prediction.spans.length) return [message("noParts")];
-    return marked(text, prediction.spans, (part, span) => make("span", { className: "mark", title: span.label }, part, make("sub", {}, ` ${span.label}`)));
+function headline(text, { label, score, labels, spans }) {
+  const share = (text) => make("span", { className: "share" }, text);
+  if (spans) {
+    if (!spans.length) return [message("noParts")];
+    return marked(cleaned(text), spans, (part, span) => make("span", { className: "mark" }, part, make("sub", {}, ` ${span.label}`)));
   }
-  const { label, score } = prediction;
-  if (label == null) return [message("noLabel")];
-  return [make("span", {}, label), " ", make("span", { className: "share" }, percent(score))];
+  if (model.task === "multi" && !labels?.length) return [message("noLabel"), share(message("nearest", { label: `${label}, ${percent(score)}` }))];
+  if (model.task === "multi") return labels.flatMap((one) => [make("span", { className: "mark" }, one.label), " "]);
+  return [label, share(percent(score))];
+}
+
+// The text as the model reads it, in which tagged parts are placed: composed, one space between words, nothing invisible.
+function cleaned(text) {
+  const visible = text.replace(/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2060\ufeff\u00ad]/g, "");
+  return visible.normalize("NFC").replace(/\s+/g, " ").trim();
 }
 
 function choose(label) {
@@ -134,12 +144,15 @@ function drawWhy() {
   const { text, chosen, attributions } = shown;
   find("why").hidden = !attributions?.length;
   if (!attributions?.length) return;
-  const largest = Math.max(...attributions.map(({ weight }) => Math.abs(weight))) || 1;
+  const largest = Math.max(LEAST, ...attributions.map(({ weight }) => Math.abs(weight)));
   find("why-title").textContent = message("whyTitle", { label: chosen });
+  say(find("none"), largest === LEAST ? message("noneMatters") : "");
   find("words").replaceChildren(
     ...marked(text, attributions, (part, { weight }) => {
-      const word = make("span", { className: `word ${weight < 0 ? "against" : "for"}`, title: points(weight) }, part);
-      word.style.setProperty("--strength", Math.abs(weight) / largest);
+      const strength = Math.abs(weight) / largest;
+      const word = make("span", { className: "word", title: points(weight) }, part);
+      if (strength > FAINT) word.classList.add(weight < 0 ? "against" : "for");
+      word.style.setProperty("--strength", strength);
       return word;
     }),
   );
@@ -165,8 +178,8 @@ function speak() {
 function drawChoices() {
   const select = find("true-label");
   const before = select.value;
-  select.replaceChildren(make("option", { value: "" }, message("pickLabel")), ...labels.map((name) => make("option", { value: name }, name)));
-  select.value = labels.includes(before) ? before : "";
+  select.replaceChildren(make("option", { value: "" }, message("pickLabel")), ...model.labels.map((name) => make("option", { value: name }, name)));
+  select.value = model.labels.includes(before) ? before : "";
 }
 
 function openCorrection(open) {

@@ -16,6 +16,12 @@ export function say(element, text) {
   element.hidden = !text;
 }
 
+// "text_classifier" as a person writes it: "Text classifier".
+export function readable(name) {
+  const words = name.replaceAll("_", " ");
+  return words.slice(0, 1).toUpperCase() + words.slice(1);
+}
+
 // A list of names with bars as long as their shares (0 to 1). With `pick` every bar is a button.
 // Bars that stay are reused, so that their lengths glide and a focused button keeps its focus.
 export function drawBars(list, entries, { pick, pressed, caption = (entry) => percent(entry.share) } = {}) {
