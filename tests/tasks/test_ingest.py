@@ -105,6 +105,15 @@ def test_class_name_with_newline(tmp_path: Path) -> None:
     assert rows(read(write(tmp_path / "a.csv", 'text,label\nt,"a\nb"\n'), tmp_path)) == [("t", "a\nb")]
 
 
+def test_tab_separated_quotes_are_marks_unless_they_enclose_a_field(tmp_path: Path) -> None:
+    marks = 'text\tlabel\n"Great" film\ta\n"never closed\tb\n5" pipe\ta\n'
+    assert [text for text, _ in rows(read(write(tmp_path / "a.tsv", marks), tmp_path))] == [
+        '"Great" film', '"never closed', '5" pipe',
+    ]  # fmt: skip
+    fields = 'text\tlabel\n"two\nlines"\ta\n'
+    assert rows(read(write(tmp_path / "b.tsv", fields), tmp_path)) == [("two\nlines", "a")]
+
+
 def test_backslash_quotes(tmp_path: Path) -> None:
     content = 'text,label\n"he said \\"no\\", then left",a\n'
     assert rows(read(write(tmp_path / "a.csv", content), tmp_path)) == [('he said "no", then left', "a")]

@@ -1,6 +1,7 @@
 """CSV and its relatives. Python's reader is used, since every row must keep its line and every fault its reason."""
 
 import csv
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ _NO_HEADER = " If its first line is already a row, put a header such as text,lab
 # A quoted field with more lines than this is taken for a quote that was never closed.
 _MAX_FIELD_LINES = 10_000
 
+_QUOTED_FIELD = re.compile(r'(?:^|\t)"[^"]*"(?=[\t\r\n]|$)', re.MULTILINE)
+
 csv.field_size_limit(sys.maxsize)
 
 
@@ -33,13 +36,15 @@ class Dialect:
     """How a file separates and quotes its fields."""
 
     delimiter: str
-    doubled_quotes: bool
-    space_after: bool
+    doubled_quotes: bool = True
+    space_after: bool = False
+    quoted: bool = True
 
     def reader(self, lines: Iterator[str]) -> Iterator[list[str]]:
         return csv.reader(
             lines,
             delimiter=self.delimiter,
+            quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
             doublequote=self.doubled_quotes,
             escapechar=None if self.doubled_quotes else "\\",
             skipinitialspace=self.space_after,
@@ -113,19 +118,22 @@ def find_dialect(sample: list[str], tabs: bool) -> Dialect:
     doubled = not (text.count('\\"') > text.count('""'))
     scores = {}
     for delimiter in DELIMITERS:
-        records = [
-            fields for _, fields, wrong in Records(iter(sample), Dialect(delimiter, doubled, False)) if not wrong
-        ]
+        records = [fields for _, fields, wrong in Records(iter(sample), Dialect(delimiter, doubled)) if not wrong]
         widths = Counter(len(fields) for fields in records if fields)
         header = len(records[0]) if records else 0
         same = widths[header] / max(1, widths.total())
         scores[delimiter] = (header > 1, same > 0.5, same * (header > 1), tabs and delimiter == "\t", header)
     best = max(DELIMITERS, key=lambda delimiter: scores[delimiter])
     if not scores[best][0]:
-        return Dialect(_NO_DELIMITER, doubled, False)
-    header = sample[0].strip("\ufeff").split(best)
-    spaced = len(header) > 1 and all(name.startswith(" ") for name in header[1:])
-    return Dialect(best, doubled, spaced)
+        return Dialect(_NO_DELIMITER, doubled)
+    header = sample[0].split(best)
+    return Dialect(
+        best,
+        doubled,
+        space_after=len(header) > 1 and all(name.startswith(" ") for name in header[1:]),
+        # Tab-separated text seldom quotes: there a quote is a mark like any other, unless a whole field stands in two.
+        quoted=best != "\t" or _QUOTED_FIELD.search(text) is not None,
+    )
 
 
 class Records:
