@@ -43,6 +43,7 @@ def retrain(config: RetrainConfig) -> dict[str, Any]:
         try:
             run.judge()
             run.package()
+            run.export()
             if config.deploy:
                 run.deploy()
         finally:

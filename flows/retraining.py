@@ -11,6 +11,7 @@ from flows.config import RetrainConfig
 from flows.console import Console
 from flows.publish import percent
 from flows.stages import Report, Stages, code_content
+from tasks import export
 from tasks.architectures import Job
 from tasks.deploy import deploy
 from tasks.errors import GateRefused
@@ -33,6 +34,7 @@ from tasks.package import bento_model, package
 from tasks.plan import plan
 from tasks.preprocess import preprocess
 from tasks.report import RunReport, model_card
+from tasks.retention import prune
 from tasks.select import select
 from tasks.serving.record import read_live, write_whole
 from tasks.settings import Budget, Effort, SourceSettings
@@ -81,6 +83,7 @@ class Retraining:
         self.tables: dict[str, Table] = {}
         self.checked: dict[str, Checked] = {}
         self.started = datetime.now(UTC)
+        self.exports = export.parse(config.export)
 
     def prepare(self) -> None:
         """Reads, checks and divides the data."""
@@ -262,6 +265,19 @@ class Retraining:
             keep=False,
         )
 
+    def export(self) -> None:
+        """Writes the model in the other forms that were asked for."""
+        for kind, folder in self.exports:
+            self.stages.run(
+                f"export {kind}",
+                lambda _, progress, kind=kind, folder=folder: export.export(
+                    kind, folder, self.converted, self.evaluation
+                ),
+                (),
+                lambda made: f"{made.path}, {made.size_bytes / 1e6:.1f} MB",
+                keep=False,
+            )
+
     def deploy(self) -> None:
         """Smoke-tests the bento on a spare port, moves the traffic, checks again."""
         known = known_rows(self.evaluation.predictions)
@@ -274,6 +290,7 @@ class Retraining:
         )
         if statistics := self.checked[""].statistics:
             write_whole(self.state / ACCEPTED_STATISTICS, statistics.read_text("utf-8"))
+        prune(self.state, self.config.serve.retain)
 
     def report(self) -> RunReport:
         """What is known so far: the manifest of every stage that has ended."""
