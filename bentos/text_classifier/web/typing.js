@@ -9,7 +9,7 @@ const READING_PAUSE = 350;
 const SHOWN = 5;
 // Weights, and shares of the largest weight, that are not worth a colour.
 const LEAST = 0.005;
-const FAINT = 0.04;
+const FAINT = 0.08;
 
 let problems;
 let model = { task: "single", labels: [] };

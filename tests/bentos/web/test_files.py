@@ -47,7 +47,7 @@ def test_rows_come_back_in_order_with_the_services_answers(visit: Visit, service
     csv.writer(buffer).writerows(rows)
     page = visit()
     give(page, buffer.getvalue().encode())
-    expect(page.locator("#file-name")).to_contain_text("600 rows")
+    expect(page.locator("#file-name")).to_contain_text("rows: 600")
     expect(page.locator("#column option:checked")).to_have_text("text")
     back = table(labelled(page, tmp_path))
     assert [row[:3] for row in back] == rows
@@ -68,7 +68,7 @@ def test_a_refused_row_gets_its_reason_and_spoils_no_other(visit: Visit, tmp_pat
     assert "characters" in rows[20][-1]
     assert rows[20][1] == ""
     assert all(row[1] in ("hotel", "train", "museum") and row[-1] == "" for row in rows[:20] + rows[21:])
-    expect(page.locator("#progress-text")).to_contain_text("1 rows were refused")
+    expect(page.locator("#progress-text")).to_contain_text("Refused: 1;")
 
 
 def test_a_busy_service_loses_no_row(visit: Visit, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_semicolon_file_stays_one_and_a_text_file_is_a_text_a_line(visit: Visi
     page.click("#another")
     expect(page.locator("#drop")).to_be_visible()
     give(page, b"book a hotel, please\ntake a train; now\n", "lines.txt")
-    expect(page.locator("#file-name")).to_contain_text("2 rows")
+    expect(page.locator("#file-name")).to_contain_text("rows: 2")
     assert [row[0] for row in table(labelled(page, tmp_path))] == ["book a hotel, please", "take a train; now"]
 
 
@@ -137,7 +137,7 @@ def test_an_empty_file_is_refused_by_name(visit: Visit) -> None:
     expect(page.locator("#file-problem")).to_have_text("nothing.csv holds no rows.")
     page.click("#another")
     give(page, b"text\nbook a hotel\n")
-    expect(page.locator("#file-name")).to_contain_text("1 rows")
+    expect(page.locator("#file-name")).to_contain_text("rows: 1")
 
 
 TABLES: list[tuple[str, list[list[str]]]] = [
