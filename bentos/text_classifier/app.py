@@ -93,9 +93,10 @@ class Application:
             ModelError: the model folder cannot be served.
         """
         model = open_model(self.folder, self.settings, self.threads)
-        self._pages = pages() | api_pages(model.manifest.name, model.manifest.version, self.settings.max_texts)
-        self._routes = routes(model.manifest.name)
-        counters = Counters(self.counters_folder, [*self._routes, *_PROBES, PAGE, OTHER], STATUSES)
+        manifest = model.manifest
+        self._pages = pages() | api_pages(manifest.name, manifest.version, manifest.labels, self.settings.max_texts)
+        self._routes = routes(manifest.name)
+        counters = Counters(self.counters_folder, [*self._routes, *PROBES, PAGE, OTHER], STATUSES)
         self.runtime = Runtime(model, self.settings, counters, self.bento)
         await self.runtime.warm()
         self.ready = True
@@ -114,7 +115,7 @@ class Application:
 
     def serves(self, path: str) -> bool:
         """Whether the path is one of this application's own."""
-        return path in self._routes or path in self._pages or path in _PROBES
+        return path in self._routes or path in self._pages or path in PROBES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -170,7 +171,7 @@ class Application:
 
     async def _respond(self, request: Request, path: str) -> Response | Stream:
         method = request.scope["method"]
-        if path in _PROBES:
+        if path in PROBES:
             _check_method(method, ("GET",))
             return self._probe(path)
         if self.runtime is None:
@@ -219,12 +220,12 @@ class Application:
         return Problem(413, f"the body is larger than {self._max_body} bytes; send less, or use /predict/stream")
 
     def _probe(self, path: str) -> Response:
-        if _PROBES[path] and not self.ready:
+        if PROBES[path] and not self.ready:
             raise Problem(503, "not ready to take new connections" if self._draining else "the model is not loaded yet")
         return Response(200, b"\n", [(b"content-type", b"text/plain; charset=utf-8")])
 
     def _count(self, runtime: Runtime, request: Request, path: str, status: int, seconds: float) -> None:
-        known = path in self._routes or path in _PROBES
+        known = path in self._routes or path in PROBES
         route = path if known else PAGE if path in self._pages else OTHER
         runtime.counters.request(route, status, seconds)
         if runtime.access is not None:
@@ -234,7 +235,7 @@ class Application:
             runtime.access.add(lambda: [record])
 
 
-_PROBES = {
+PROBES = {
     "/livez": False,
     "/healthz": False,
     "/readyz": True,

@@ -1,5 +1,6 @@
 """The OpenAPI document, drawn from the types that requests and answers are read and written with."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -7,6 +8,7 @@ import msgspec
 from bentos.text_classifier import bodies, inference_protocol, streaming
 from bentos.text_classifier.problems import ProblemDetails
 
+_MOST_NAMED = 1000
 _REF = "#/components/schemas/{name}"
 _PROBLEMS = {
     400: "The body or the query string cannot be read.",
@@ -130,16 +132,28 @@ def operations(model: str) -> list[Operation]:
     ]
 
 
-def document(model: str, version: str, max_texts: int) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of the service of `model`."""
+def document(model: str, version: str, labels: Sequence[str], max_texts: int) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of the service of `model`, which knows `labels`."""
     listed = operations(model)
-    types = [kind for one in listed for kind in (one.body, one.answer) if kind not in (None, dict)]
-    _, schemas = msgspec.json.schema_components([*types, streaming.StreamedRefusal, ProblemDetails], ref_template=_REF)
+    answers = [one.answer for one in listed if one.answer not in (None, dict)]
+    answers += [streaming.StreamedRefusal, ProblemDetails]
+    types = [one.body for one in listed if one.body] + answers
+    _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
+    for schema in schemas.values():
+        for field in schema["properties"].values():
+            # Generators of clients take a field with a default for one that must be given.
+            field.pop("default", None)
+    for kind in answers:
+        fields = msgspec.structs.fields(kind)
+        schemas[kind.__name__]["required"] = [one.name for one in fields if one.default is not msgspec.UNSET]
     schemas["PredictBody"]["properties"]["texts"]["maxItems"] = max_texts
+    for name, field in (("PredictBody", "labels"), ("ExplainBody", "label"), ("FeedbackBody", "label")):
+        _only(schemas[name]["properties"][field], labels)
     paths: dict[str, dict[str, Any]] = {}
     for one in listed:
         paths.setdefault(one.path, {})[one.method] = _operation(one)
     paths["/predict/stream"]["post"]["parameters"] = _stream_parameters()
+    _only(paths["/predict/stream"]["post"]["parameters"][-1]["schema"], labels)
     return {
         "openapi": "3.1.0",
         "info": {"title": model, "version": version or "0", "description": "Labels texts."},
@@ -153,7 +167,9 @@ def _operation(one: Operation) -> dict[str, Any]:
     if one.description:
         described["description"] = one.description
     if one.body is not None:
-        described["requestBody"] = {"required": True, "content": {one.kind: {"schema": _schema(one.body, one.kind)}}}
+        # A stream of no lines is a stream, too.
+        needed = one.kind == "application/json"
+        described["requestBody"] = {"required": needed, "content": {one.kind: {"schema": _schema(one.body, one.kind)}}}
     described["responses"] = {"200": {"description": "OK", "content": {one.kind: {"schema": _answer(one)}}}}
     for status in sorted(one.problems):
         problem = {"application/problem+json": {"schema": {"$ref": _REF.format(name="ProblemDetails")}}}
@@ -181,13 +197,20 @@ def _stream_parameters() -> list[dict[str, Any]]:
     schema = msgspec.json.schema(streaming.StreamQuery)
     (query,) = schema["$defs"].values()
     return [
-        {"name": name, "in": "query", "required": False, "schema": _without_null(described)}
+        {"name": name, "in": "query", "required": False, "schema": described}
         for name, described in query["properties"].items()
     ]
 
 
-def _without_null(described: dict[str, Any]) -> dict[str, Any]:
-    return next(choice for choice in described["anyOf"] if choice.get("type") != "null")
+def _only(described: dict[str, Any], labels: Sequence[str]) -> None:
+    """Says of every string in the schema that it is one of the labels."""
+    if len(labels) > _MOST_NAMED:
+        return
+    if described.get("type") == "string":
+        described["enum"] = list(labels)
+        described.pop("maxLength", None)
+    for inner in [*described.get("anyOf", []), *([described["items"]] if "items" in described else [])]:
+        _only(inner, labels)
 
 
 def bentoml_schema(model: str) -> dict[str, Any]:

@@ -29,9 +29,9 @@ class StreamLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class StreamQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The request's options, in its query string; `labels` may stand there several times."""
 
-    top_k: TopK | None = None
-    threshold: Threshold | None = None
-    labels: OnlyLabels | None = None
+    top_k: TopK | msgspec.UnsetType = msgspec.UNSET
+    threshold: Threshold | msgspec.UnsetType = msgspec.UNSET
+    labels: OnlyLabels | msgspec.UnsetType = msgspec.UNSET
 
 
 class StreamedPrediction(Prediction, kw_only=True):
@@ -61,13 +61,24 @@ async def stream(runtime: Runtime, request: Request, body: bytes) -> Response | 
 def _query(request: Request) -> PredictBody:
     try:
         given = parse_qs(request.scope["query_string"].decode(), keep_blank_values=True)
-        fields = {name: values if name == "labels" else values[-1] for name, values in given.items()}
-        query = msgspec.convert(fields, StreamQuery, strict=False)
+        query = msgspec.convert(
+            {name: _value(name, values) for name, values in given.items()}, StreamQuery, strict=False
+        )
     except msgspec.ValidationError as error:
         raise refusal(error) from None
     except ValueError as error:
         raise Problem(400, f"the query string cannot be read: {error}") from None
-    return PredictBody([], query.top_k, query.threshold, query.labels)
+    return PredictBody(
+        [], **{name: value for name, value in msgspec.structs.asdict(query).items() if value is not msgspec.UNSET}
+    )
+
+
+def _value(name: str, values: list[str]) -> str | list[str]:
+    if name == "labels":
+        return values
+    if len(values) > 1:
+        raise Problem(422, "given more than once", name)
+    return values[0]
 
 
 async def _answers(runtime: Runtime, request: Request, options: Options) -> AsyncIterator[bytes]:

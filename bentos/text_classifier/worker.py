@@ -55,11 +55,14 @@ def main(arguments: list[str] | None = None) -> int:
     import uvicorn
 
     from bentos.text_classifier.app import Application
+    from bentos.text_classifier.relay import RULE_VARIABLE, Relay
 
     counters = options.counters or counters_folder()
     application = Application(
         folder, settings, threads=threads, bento=options.bento, counters_folder=Path(counters) if counters else None
     )
+    rule = os.environ.get(RULE_VARIABLE)
+    served = Relay(application, Path(rule), lambda: not application.ready) if rule else application
     listener = _listener(options)
 
     class Worker(uvicorn.Server):
@@ -80,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
             await super().shutdown(sockets)
 
     config = uvicorn.Config(
-        application,
+        served,
         loop="uvloop",
         http="httptools",
         ws="none",

@@ -25,12 +25,7 @@ def test_texts_are_answered_as_tensors(service: TestClient) -> None:
     answer = service.post(f"{MODEL}/infer", json={"id": "mine", "inputs": [tensor()]}).json()
     assert (answer["model_name"], answer["model_version"], answer["id"]) == ("text_classifier", "v1", "mine")
     label, score, prediction = answer["outputs"]
-    assert (label["name"], label["datatype"], label["shape"], label["data"]) == (
-        "label",
-        "BYTES",
-        [2],
-        ["sport", "food"],
-    )
+    assert label == {"name": "label", "datatype": "BYTES", "shape": [2], "data": ["sport", "food"]}
     assert (score["name"], score["datatype"]) == ("score", "FP32")
     assert [json.loads(text)["score"] for text in prediction["data"]] == score["data"]
 
@@ -42,8 +37,12 @@ def test_only_the_outputs_that_are_asked_for_are_given(service: TestClient) -> N
 
 @pytest.mark.parametrize(
     ("change", "field"),
-    [({"shape": [3]}, "inputs[0].shape"), ({"datatype": "FP32"}, "inputs[0].datatype"), ({"data": [1]}, "inputs[0].data[0]")],
-)  # fmt: skip
+    [
+        ({"shape": [3]}, "inputs[0].shape"),
+        ({"datatype": "FP32"}, "inputs[0].datatype"),
+        ({"data": [1]}, "inputs[0].data[0]"),
+    ],
+)
 def test_wrong_tensors_are_refused_by_name(service: TestClient, change: dict[str, Any], field: str) -> None:
     answer = service.post(f"{MODEL}/infer", json={"inputs": [tensor(**change)]})
     assert (answer.status_code, answer.json()["field"]) == (422, field)

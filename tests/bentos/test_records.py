@@ -50,12 +50,14 @@ def test_old_predictions_make_room_for_new_ones(tmp_path: Path) -> None:
 def test_feedback_beyond_its_size_is_refused_and_what_was_stored_is_kept(tmp_path: Path) -> None:
     async def scenario() -> None:
         writer = RecordWriter(tmp_path, "feedback", 20_000, keep_all=True)
-        with pytest.raises(RecordsFull):
+        try:
             for number in range(1000):
                 await writer.store(Note(number, "x" * 100))
-        writer.close()
+        finally:
+            writer.close()
 
-    asyncio.run(scenario())
+    with pytest.raises(RecordsFull):
+        asyncio.run(scenario())
     numbers = [note["number"] for note in read(tmp_path)]
     assert numbers == list(range(len(numbers)))
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 20_000
