@@ -22,10 +22,13 @@ SCOPE_TEXTS = 200_000
 """Training texts that the scope rule remembers n-grams of."""
 
 
-def calibrate(folder: Path, dataset: Dataset, out: Path) -> tuple[Path, dict[str, Any]]:
+def calibrate(
+    folder: Path, dataset: Dataset, out: Path, logits: np.ndarray | None = None
+) -> tuple[Path, dict[str, Any]]:
     """Copies the model folder to `out` with temperature, thresholds and scope rule of its own.
 
     All are fitted on the logits of this very variant, so that what quantisation changed is included.
+    `logits` are those of the validation part, when they are known.
 
     Returns:
         `out`, and what was fitted: temperature, thresholds, rows, and the validation part's
@@ -34,7 +37,7 @@ def calibrate(folder: Path, dataset: Dataset, out: Path) -> tuple[Path, dict[str
     model = open_model(folder)
     kind = KINDS[dataset.task]
     texts, targets = rows_of(dataset, "validation")
-    logits = model.logits(texts)
+    logits = model.logits(texts) if logits is None else logits
     temperature = kind.temperature(logits, targets)
     thresholds = kind.thresholds(logits, targets, temperature) if kind.thresholds else None
     seen = pq.read_table(dataset.train, columns=["text"]).slice(0, SCOPE_TEXTS)["text"].to_pylist()

@@ -34,7 +34,8 @@ def evaluate(picked: Variant, candidate: Candidate, dataset: Dataset, seed: int,
     table = pq.read_table(dataset.test)
     if not table.num_rows:
         raise InputError("the test part has no rows: give more data or a test source with rows of the known classes")
-    served, fitted = calibrate(picked.folder, dataset, folder / "model")
+    held_out = open_model(picked.folder).logits(rows_of(dataset, "validation")[0])
+    served, fitted = calibrate(picked.folder, dataset, folder / "model", held_out)
     model = open_model(served)
     texts, targets = rows_of(dataset, "test")
     logits = model.logits(texts)
@@ -59,7 +60,7 @@ def evaluate(picked: Variant, candidate: Candidate, dataset: Dataset, seed: int,
         | {"before": calibration_of(outcome(logits, targets, uncalibrated)), "after": calibration_of(result)},
         slices=slices(texts, result.exact, table.select([n for n in table.column_names if n not in _SPLIT_COLUMNS])),
         predictions=predictions,
-        label_errors=_label_errors(model, dataset, seed),
+        label_errors=_label_errors(model.scores(held_out), dataset, seed),
         scope=_scope(model, logits, texts),
         majority=_majority(table),
         content=content_of(served, predictions),
@@ -93,11 +94,11 @@ def _confusion(result: Outcome) -> list[list[int]]:
     return (result.actual.T @ result.predicted).toarray().astype(int).tolist()
 
 
-def _label_errors(model: TextModel, dataset: Dataset, seed: int) -> list[dict[str, Any]]:
-    """Doubtful labels: validation rows by the served model, training rows by a quick cross-validated one."""
+def _label_errors(scores: np.ndarray, dataset: Dataset, seed: int) -> list[dict[str, Any]]:
+    """Doubtful labels: validation rows by the served model's scores, training rows by a quick cross-validated model."""
     labels = dataset.labels
     texts, targets = rows_of(dataset, "validation")
-    found = rank_label_errors(texts, targets, model.scores(model.logits(texts)), labels, "validation")
+    found = rank_label_errors(texts, targets, scores, labels, "validation")
     texts, targets = rows_of(dataset, "train")
     if len(texts) > MOST_ROWS:
         drawn = np.sort(np.random.default_rng(seed).choice(len(texts), MOST_ROWS, replace=False))
