@@ -189,7 +189,7 @@ def _answer(one: Operation) -> dict[str, Any]:
 def _schema(kind: type, media_type: str) -> dict[str, Any]:
     # A body of many JSON values has no schema of its own; its description names the type of a line.
     if media_type == "application/x-ndjson":
-        return {"type": "string", "description": f"Lines of {kind.__name__}."}
+        return {"description": f"Lines of {kind.__name__}."}
     return {"$ref": _REF.format(name=kind.__name__)}
 
 
