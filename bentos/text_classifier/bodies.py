@@ -96,6 +96,7 @@ class ModelCard(msgspec.Struct):
     lineage: dict[str, str]
     provider: Annotated[str, Meta(description="ONNX Runtime's execution provider that is really in use")]
     limits: dict[str, int]
+    card: Annotated[str, Meta(description="the whole model card, Markdown")] = ""
 
 
 def decode(body: bytes, decoder: "msgspec.json.Decoder[Body]") -> Body:

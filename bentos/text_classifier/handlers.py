@@ -118,6 +118,7 @@ def describe(runtime: Runtime) -> ModelCard:
             "body_bytes": int(settings.max_body_mb * 1e6),
             "explained_texts": settings.max_explained,
         },
+        card=runtime.model.card,
     )
 
 

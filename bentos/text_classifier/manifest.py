@@ -8,6 +8,7 @@ TaskName = Literal["single", "multi", "tagging"]
 
 MANIFEST = "model.json"
 GRAPH = "model.onnx"
+CARD = "MODEL_CARD.md"
 
 
 class TokenSettings(msgspec.Struct, frozen=True, tag="tokens", tag_field="kind"):

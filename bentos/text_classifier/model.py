@@ -9,7 +9,7 @@ import onnxruntime
 
 from bentos.text_classifier.decoding import DECODERS, Options, Prediction
 from bentos.text_classifier.encoding import LOADERS, Inputs, ReadFile
-from bentos.text_classifier.manifest import GRAPH, MANIFEST, parse
+from bentos.text_classifier.manifest import CARD, GRAPH, MANIFEST, parse
 from bentos.text_classifier.scope import ScopeRule
 
 CPU = ("CPUExecutionProvider",)
@@ -31,6 +31,9 @@ class TextModel:
     Raises:
         ModelError: a file is missing or damaged, or the runtime cannot load the graph.
     """
+
+    card: str = ""
+    """The model card, Markdown; empty when the folder holds none."""
 
     def __init__(
         self, read: ReadFile, graph: Path | bytes, *, threads: int = 1, providers: Sequence[str] = CPU
@@ -62,7 +65,10 @@ class TextModel:
     @classmethod
     def load(cls, folder: Path, *, threads: int = 1, providers: Sequence[str] = CPU) -> "TextModel":
         """Opens the model folder at `folder`: `model.json`, `model.onnx` and the encoders' files."""
-        return cls(lambda name: (folder / name).read_bytes(), folder / GRAPH, threads=threads, providers=providers)
+        model = cls(lambda name: (folder / name).read_bytes(), folder / GRAPH, threads=threads, providers=providers)
+        if (folder / CARD).is_file():
+            model.card = (folder / CARD).read_text("utf-8")
+        return model
 
     def encode(self, texts: Sequence[str]) -> Inputs:
         """Named graph inputs for `texts`, each padded to the longest of them."""

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.linear_model import write_linear_model
-from bentos.text_classifier.manifest import MANIFEST, dump
+from bentos.text_classifier.manifest import CARD, MANIFEST, dump
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.scope import fit_scope
 
@@ -15,6 +15,18 @@ VERBS = {
     "train": ["ride", "board", "take"],
     "museum": ["visit", "see", "enter"],
 }
+
+
+MODEL_CARD = """# Model card: travel desk
+
+| | |
+|---|---|
+| Model | linear |
+
+## Limits
+
+- It knows **three** labels, as in `hotel`.
+"""
 
 
 def requests(count: int, seed: int) -> tuple[list[str], list[str]]:
@@ -40,6 +52,7 @@ def model_folder(folder: Path) -> Path:
         folder, texts, labels, name="travel_desk", version="20260102-030405", architecture="linear",
         metrics=figures, lineage=lineage,
     )  # fmt: skip
+    (folder / CARD).write_text(MODEL_CARD)
     scope = fit_scope(model, texts, requests(300, 1)[0])
     (folder / MANIFEST).write_bytes(dump(msgspec.structs.replace(model.manifest, scope=scope)))
     return folder

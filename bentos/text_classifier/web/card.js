@@ -1,6 +1,7 @@
 // The model card: what the model is, what it was measured at, what it was made from.
 
-import { message, percent } from "./messages.js";
+import { render } from "./markdown.js";
+import { message, metricName, number, percent } from "./messages.js";
 import { find, make, readable } from "./view.js";
 
 export function drawCard(model) {
@@ -16,13 +17,18 @@ export function drawCard(model) {
   if (lineage.length) add(message("lineage"), chips(lineage.map(([name, hash]) => [`${name} `, make("code", { title: hash }, hash.slice(0, 12))])));
   if (model.bento) add("Bento", make("code", {}, model.bento));
   find("card").replaceChildren(facts);
+  if (model.card) find("card").append(make("details", { className: "prose" }, make("summary", {}, message("wholeCard")), ...render(model.card)));
 }
 
 const chips = (contents) => make("ul", { className: "chips" }, ...contents.map((content) => make("li", {}, ...content)));
 
+// Figures that are no shares.
+const PLAIN = new Set(["log_loss", "matthews"]);
+
 function measured(name, figure) {
-  if (typeof figure === "number") return [[`${readable(name)} ${percent(figure)}`]];
+  const written = (value) => (PLAIN.has(name) ? number(value, 3) : percent(value));
+  if (typeof figure === "number") return [[`${metricName(name)} ${written(figure)}`]];
   if (typeof figure?.value !== "number") return [];
-  const interval = message("interval", { value: percent(figure.value), low: percent(figure.low), high: percent(figure.high) });
-  return [[`${readable(name)} ${interval}`]];
+  const interval = message("interval", { value: written(figure.value), low: written(figure.low), high: written(figure.high) });
+  return [[`${metricName(name)} ${interval}`]];
 }

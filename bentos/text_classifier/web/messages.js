@@ -63,6 +63,7 @@ const MESSAGES = {
     falseAlarms: "flagged; wrongly so in {share} of familiar texts",
     lineage: "Made from",
     interval: "{value} ({low} to {high})",
+    wholeCard: "The whole model card",
     unreachable: "The service cannot be reached. It is tried again in a moment.",
     busy: "The service is busy; trying again …",
   },
@@ -128,9 +129,26 @@ const MESSAGES = {
     falseAlarms: "会被标出；熟悉的文本中误报 {share}",
     lineage: "来源",
     interval: "{value}（{low} 至 {high}）",
+    wholeCard: "完整的模型卡",
     unreachable: "无法连接到服务，稍后会重试。",
     busy: "服务繁忙，正在重试……",
   },
+};
+
+// What the usual figures are called; others keep their own names.
+const METRICS = {
+  accuracy: ["Accuracy", "准确率"],
+  macro_f1: ["Macro F1", "宏平均 F1"],
+  micro_f1: ["Micro F1", "微平均 F1"],
+  weighted_f1: ["Weighted F1", "加权 F1"],
+  span_f1: ["Span F1", "片段 F1"],
+  macro_precision: ["Macro precision", "宏平均精确率"],
+  macro_recall: ["Macro recall", "宏平均召回率"],
+  matthews: ["Matthews correlation", "马修斯相关系数"],
+  log_loss: ["Log loss", "对数损失"],
+  roc_auc: ["ROC AUC", "ROC AUC"],
+  pr_auc: ["PR AUC", "PR AUC"],
+  expected_calibration_error: ["Calibration error", "校准误差"],
 };
 
 const KEY = "language";
@@ -149,6 +167,8 @@ export function chooseLanguage(chosen) {
 export function message(name, values = {}) {
   return MESSAGES[language][name].replace(/\{(\w+)\}/g, (_, place) => values[place]);
 }
+
+export const metricName = (name) => METRICS[name]?.[language === "zh" ? 1 : 0] ?? name.replaceAll("_", " ");
 
 export function translatePage() {
   document.documentElement.lang = language === "zh" ? "zh-Hans" : language;

@@ -171,6 +171,14 @@ def test_the_model_card_says_what_serves(visit: Visit) -> None:
         expect(card).to_contain_text(words)
 
 
+def test_the_whole_model_card_can_be_read(visit: Visit) -> None:
+    page = visit()
+    page.click("#card summary")
+    expect(page.locator("#card h4")).to_have_text("Limits")
+    expect(page.locator("#card td")).to_have_text(["Model", "linear"])
+    expect(page.locator("#card details li")).to_have_text("It knows three labels, as in hotel.")
+
+
 def test_a_key_is_asked_for_when_the_service_wants_one(visit: Visit) -> None:
     def locked(route: Route) -> None:
         if route.request.headers.get("authorization") == "Bearer secret":
