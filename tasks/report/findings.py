@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from tasks.manifests import Evaluation, Figure
 from tasks.report.run import RunReport
+from tasks.select import pareto
 
 _NAMES = {
     "macro_f1": "macro F1",
@@ -56,7 +57,7 @@ def interval(figure: Figure) -> str:
 
 def findings(run: RunReport) -> list[Finding]:
     """What stands out, the worst first."""
-    found = [*_of_gate(run), *_of_data(run)]
+    found = [*_of_gate(run), *_of_data(run), *_of_choice(run)]
     if run.evaluation:
         found += [*_of_classes(run.evaluation), *_of_scores(run.evaluation), *_of_labels(run.evaluation)]
     found += _of_variants(run)
@@ -91,6 +92,27 @@ def _of_data(run: RunReport) -> list[Finding]:
     return found
 
 
+def _of_choice(run: RunReport) -> list[Finding]:
+    """What more time or size would buy."""
+    if run.selection is None:
+        return []
+    chosen = run.selection.chosen
+    return [
+        Finding(
+            "note",
+            f"{row['name']} scored {100 * (row['score'] - chosen.score):.1f} points more on the validation part, at "
+            f"{_cost(row['latency_ms'], row['size_bytes'])} instead of {_cost(chosen.latency_ms, chosen.size_bytes)}.",
+        )
+        for row in pareto(run.selection.candidates)
+        if row["on_front"] and row["score"] > chosen.score
+    ]
+
+
+def _cost(latency_ms: float | None, size_bytes: int) -> str:
+    time = f"{latency_ms:.2f} ms a text and " if latency_ms else ""
+    return f"{time}{size_bytes / 1e6:.1f} MB"
+
+
 def _of_classes(evaluation: Evaluation) -> list[Finding]:
     found = []
     counted = {name: row for name, row in evaluation.per_class.items() if row["support"] >= 20}
@@ -115,8 +137,8 @@ def _of_classes(evaluation: Evaluation) -> list[Finding]:
 def _of_scores(evaluation: Evaluation) -> list[Finding]:
     error = evaluation.calibration["after"]["error"]
     if error <= _WELL_CALIBRATED:
-        return [Finding("good", f"Scores can be read as probabilities: they are off by {percent(error)} on average.")]
-    return [Finding("warn", f"Scores are off by {percent(error)} on average: a score of 90% does not mean 90% right.")]
+        return [Finding("good", f"Scores can be read as probabilities: they are typically off by {percent(error)}.")]
+    return [Finding("warn", f"Scores are typically off by {percent(error)}: a score of 90% does not mean 90% right.")]
 
 
 def _of_labels(evaluation: Evaluation) -> list[Finding]:
