@@ -7,9 +7,6 @@ from duckdb.sqltypes import VARCHAR
 
 from bentos.text_classifier.text import fold
 
-# A private-use character that no normalisation changes or joins with its neighbours.
-_SEAM = "\uf8ff"
-
 # What `fold` does to a text of ASCII characters alone, in DuckDB's own operators, which run on all cores.
 _ASCII = (
     "lower(trim(CASE WHEN regexp_matches({text}, '[\\x00-\\x1f\\x7f]|  ') THEN regexp_replace(regexp_replace({text}, "
@@ -28,12 +25,4 @@ def add_fold(duck: duckdb.DuckDBPyConnection) -> None:
 
 
 def _fold_column(texts: pa.ChunkedArray) -> pa.Array:
-    return pa.array(fold_all(texts.to_pylist()), pa.string())
-
-
-def fold_all(texts: list[str]) -> list[str]:
-    """`fold` of each text; the texts are folded as one, since a call a text costs ten times as much."""
-    folded = fold(_SEAM.join(texts)).split(_SEAM)
-    if len(folded) != len(texts):
-        return [fold(text) for text in texts]
-    return [text.strip() for text in folded]
+    return pa.array([fold(text) for text in texts.to_pylist()], pa.string())

@@ -9,8 +9,8 @@ import duckdb
 import pandas as pd
 from pydantic import ValidationError
 
+from bentos.text_classifier.text import fold
 from tasks.errors import InputError
-from tasks.folding import fold_all
 from tasks.label_kinds import LabelKind
 from tasks.manifests import Record
 from tasks.profile import script_shares
@@ -102,8 +102,8 @@ def gather_facts(
 def near_equal_names(names: list[str]) -> list[list[str]]:
     """Groups of class names that are equal but for case, width, white space, hyphens and underscores."""
     groups: dict[str, list[str]] = defaultdict(list)
-    for name, folded in zip(names, fold_all(names), strict=True):
-        groups["".join(folded.replace("-", " ").replace("_", " ").split()) or name].append(name)
+    for name in names:
+        groups["".join(fold(name).replace("-", " ").replace("_", " ").split()) or name].append(name)
     return [sorted(group) for group in groups.values() if len(group) > 1]
 
 

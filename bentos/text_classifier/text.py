@@ -14,7 +14,6 @@ _UNSPACED = re.compile(f"[{UNSPACED}]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # Controls and zero-width marks carry no meaning for a label, but ZWJ and ZWNJ do in Indic and Persian words.
 _INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2060\ufeff\u00ad]")
-_SPACE = re.compile(r"\s+")
 
 
 def clean(text: str) -> str:
@@ -24,7 +23,7 @@ def clean(text: str) -> str:
     """
     text = _SURROGATES.sub("\ufffd", text)
     text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
-    return _SPACE.sub(" ", text).strip()
+    return " ".join(text.split())
 
 
 def fold(text: str) -> str:
