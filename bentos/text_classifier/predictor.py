@@ -11,7 +11,6 @@ import onnxruntime
 from bentos.text_classifier.batching import Item
 from bentos.text_classifier.decoding import Prediction
 from bentos.text_classifier.model import CPU, ModelError, TextModel
-from bentos.text_classifier.scope import in_scope
 from bentos.text_classifier.settings import ServiceSettings
 from bentos.text_classifier.text import clean
 
@@ -82,21 +81,16 @@ class Predictor:
         finite = np.asarray(np.isfinite(logits.reshape(len(texts), -1)).all(axis=1))
         if not finite.all():
             logits = np.where(np.isfinite(logits), logits, 0.0).astype(np.float32)
-        answers: list[Prediction | Exception] = []
+        answers: list[Prediction] = []
         for options, run in groupby(range(len(items)), key=lambda index: items[index].options):
             rows = list(run)
             answers += model.decode(logits[rows[0] : rows[-1] + 1], options, texts[rows[0] : rows[-1] + 1])
-        self._mark_scope(answers, logits, texts)
+        for answer, text in zip(answers, texts, strict=True):
+            if is_blank(text):
+                # Unlike any training text, whether there is a rule or not.
+                answer.in_scope = False
         return [answer if kept else NotFinite("the model's scores are no finite numbers")
                 for answer, kept in zip(answers, finite.tolist(), strict=True)]  # fmt: skip
-
-    def _mark_scope(self, answers: list[Prediction | Exception], logits: np.ndarray, texts: list[str]) -> None:
-        scope = self.model.manifest.scope
-        inside = in_scope(scope, logits, texts).tolist() if scope else [None] * len(texts)
-        for answer, text, known in zip(answers, texts, inside, strict=True):
-            if isinstance(answer, Prediction):
-                # A text with nothing in it is unlike any training text, whether there is a rule or not.
-                answer.in_scope = False if is_blank(text) else known
 
 
 def is_blank(text: str) -> bool:

@@ -5,7 +5,6 @@ writers share one, and starts a new one when the last is full. A reader takes th
 the order of their names; a last line without its newline is still being written.
 """
 
-import hashlib
 import logging
 import os
 import threading
@@ -15,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from io import FileIO
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -24,21 +22,6 @@ logger = logging.getLogger(__name__)
 _SECONDS = 0.25
 _MOST_QUEUED = 100_000
 _SEGMENTS = 16
-
-
-class PredictionRecord(msgspec.Struct, frozen=True):
-    """`text` is kept only where the settings say so; `sha256` is of the text in UTF-8."""
-
-    time: float
-    id: str
-    version: str
-    label: str | None
-    score: float | None
-    in_scope: bool | None
-    characters: int
-    words: int
-    sha256: str
-    text: str | None = None
 
 
 class FeedbackRecord(msgspec.Struct, frozen=True):
@@ -64,15 +47,6 @@ class AccessRecord(msgspec.Struct, frozen=True):
 
 class RecordsFull(Exception):
     """The records of this kind have reached their size, or the disk is full."""
-
-
-def prediction_record(moment: float, version: str, text: str, answer: Any, store_text: bool) -> PredictionRecord:
-    """What is kept of a prediction."""
-    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
-    return PredictionRecord(
-        moment, answer.id, version, answer.label, answer.score, answer.in_scope, len(text), len(text.split()),
-        digest, text if store_text else None,
-    )  # fmt: skip
 
 
 class RecordWriter:

@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import random
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -17,9 +15,10 @@ from bentos.text_classifier.decoding import Options, Prediction
 from bentos.text_classifier.explain import Attribution, ExplanationError, explain
 from bentos.text_classifier.metrics import Counters
 from bentos.text_classifier.model import TextModel
+from bentos.text_classifier.prediction_log import PredictionLog
 from bentos.text_classifier.predictor import NotFinite, Predictor, provider
 from bentos.text_classifier.problems import Problem, busy
-from bentos.text_classifier.records import RecordWriter, prediction_record
+from bentos.text_classifier.records import RecordWriter
 from bentos.text_classifier.settings import ServiceSettings
 
 _EXPLANATIONS_WAITING = 8
@@ -53,7 +52,7 @@ class Runtime:
         self._explainer = ThreadPoolExecutor(1, thread_name_prefix="explain")
         self._explanations = 0
         self.feedback = self._writer("feedback", keep_all=True)
-        self.predictions = self._writer("predictions", keep_all=False) if settings.prediction_share > 0 else None
+        self.predictions = self._prediction_log()
         self.access = self._writer("access", keep_all=False) if settings.access_log else None
 
     def _writer(self, kind: str, *, keep_all: bool) -> RecordWriter | None:
@@ -61,6 +60,11 @@ class Runtime:
             return None
         size = int(self.settings.max_records_mb * 1e6)
         return RecordWriter(Path(self.settings.records), kind, size, keep_all=keep_all)
+
+    def _prediction_log(self) -> PredictionLog | None:
+        if self.settings.records is None or self.settings.prediction_share <= 0:
+            return None
+        return PredictionLog(Path(self.settings.records), self.model, self.identity.version, self.settings)
 
     async def warm(self) -> None:
         """Real predictions: a broken model fails here, before traffic, and the batcher learns what a batch costs.
@@ -97,18 +101,8 @@ class Runtime:
             for index, prediction in enumerate(predictions):
                 prediction.id = f"{request.id}-{index}"
         if self.predictions is not None:
-            self._record(texts, predictions)
+            self.predictions.add(texts, predictions, request.client_name())
         return predictions
-
-    def _record(self, texts: Sequence[str], predictions: list[Prediction]) -> None:
-        assert self.predictions
-        share = self.settings.prediction_share
-        chosen = [pair for pair in zip(texts, predictions, strict=True) if share >= 1 or random.random() < share]
-        if chosen:
-            moment, version, store = time.time(), self.identity.version, self.settings.store_texts
-            self.predictions.add(
-                lambda: [prediction_record(moment, version, text, answer, store) for text, answer in chosen]
-            )
 
     async def explain(self, text: str, label: str | None, budget: int | None) -> list[Attribution]:
         """What each word adds to the score of `label`, or of the best; in a thread of its own, a few may wait.

@@ -93,17 +93,25 @@ class ScopeRule:
 
         Only logits of whole texts, [texts, labels], have an energy; it is 0 for those of positions.
         """
-        rarities = [self._mean_rarity(*grams) for grams in _grams(texts)]
+        rarities = [self._mean_rarity(*grams) for grams in hashed_grams(texts)]
         energy = np.zeros(len(texts))
         if logits.ndim == 2:
             top = logits.max(axis=1).astype(np.float64)
             energy = -top - np.log(np.exp(logits - top[:, None]).sum(axis=1))
         return np.stack([*rarities, energy], axis=1)
 
+    def novelty(self, texts: Sequence[str]) -> np.ndarray:
+        """What a text shows without the model: mean rarity of its n-grams, and the share of them that no training
+        text held (up to chance equality of hashes). float64 [texts, 2]; word pairs and character runs count alike."""
+        found = np.zeros((len(texts), 2))
+        for hashes, starts, sizes in hashed_grams(texts):
+            levels = self._table[hashes >> self._shift]
+            found[:, 0] += _means(self._rarity[levels], starts, sizes) / 2
+            found[:, 1] += _means(levels == 0, starts, sizes) / 2
+        return found
+
     def _mean_rarity(self, hashes: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        values = np.append(self._rarity[self._table[hashes >> self._shift]], 0.0)
-        spans = np.stack([starts, starts + sizes], axis=1).ravel()
-        return np.add.reduceat(values, spans)[::2] / sizes
+        return _means(self._rarity[self._table[hashes >> self._shift]], starts, sizes)
 
     def scores(self, logits: np.ndarray, texts: Sequence[str]) -> np.ndarray:
         """How unlike the training data each text is, float64 [texts]; above `threshold` is out of scope."""
@@ -123,7 +131,13 @@ def in_scope(scope: Scope, logits: np.ndarray, texts: Sequence[str]) -> np.ndarr
     return ScopeRule(scope).holds(logits, texts)
 
 
-def _grams(texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _means(values: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The mean of each text's values, float64 [texts]."""
+    spans = np.stack([starts, starts + sizes], axis=1).ravel()
+    return np.add.reduceat(np.append(values, 0.0), spans)[::2] / sizes
+
+
+def hashed_grams(texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Of all pairs of words, then of all runs of characters: hashes, uint32, and where each text's start, and how many.
 
     Every text has at least one of each, since its ends count as words and as spaces.
@@ -158,7 +172,7 @@ def _levels(texts: Sequence[str]) -> np.ndarray:
     bits = _BITS[1]
     counts = np.zeros(1 << bits, np.int64)
     for start in range(0, len(texts), _BATCH):
-        for hashes, starts, sizes in _grams(texts[start : start + _BATCH]):
+        for hashes, starts, sizes in hashed_grams(texts[start : start + _BATCH]):
             owners = np.repeat(np.arange(len(sizes)), sizes)
             own = np.arange(len(owners)) + np.repeat(starts - (sizes.cumsum() - sizes), sizes)
             places = (hashes[own] >> np.uint32(32 - bits)).astype(np.int64)

@@ -47,10 +47,14 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Most model evaluations of one explanation."""
     records: str | None = None
     """Folder of feedback and prediction records; feedback is refused when not set."""
-    prediction_share: float = 0.0
-    """Share of the predictions that are recorded, from 0 to 1."""
+    prediction_share: float = 1.0
+    """Share of the predictions that are recorded, from 0 to 1, as far as burst and rate allow."""
+    prediction_burst: int = 2000
+    """Predictions recorded one after the other, before the rate holds."""
+    prediction_rate: float = 20.0
+    """Predictions recorded a second after that."""
     store_texts: bool = False
-    """Record predictions with their text instead of its SHA-256."""
+    """Record predictions with their text; with a keyed hash and statistics of it alone when not set."""
     max_records_mb: float = 256.0
     """Size of each kind of record: old prediction records go, new feedback is refused."""
     access_log: bool = False
