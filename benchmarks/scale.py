@@ -29,9 +29,9 @@ WORDS = 12
 
 
 def write_rows(path: Path, rows: int) -> None:
-    """`rows` lines of CSV: twelve Zipf-distributed words (one row in ten not of ASCII letters), twenty classes."""
+    """`rows` lines of CSV: twelve Zipf-distributed words (one row in ten beyond ASCII), twenty classes."""
     generator = np.random.default_rng(13)
-    words = np.array([f"w{number:x}" if number % 17 else f"wört{number:x}" for number in range(50_000)])
+    words = np.array([f"w{number:x}" for number in range(50_000)])
     with path.open("w", encoding="utf-8") as file:
         file.write("text,label\n")
         for start in range(0, rows, 100_000):
@@ -39,7 +39,7 @@ def write_rows(path: Path, rows: int) -> None:
             picked = words[np.minimum(generator.zipf(1.3, (size, WORDS)) - 1, len(words) - 1)]
             labels = generator.integers(CLASSES, size=size)
             file.writelines(
-                f"{' '.join(row)} {start + place},class {label}\n"
+                f"{' '.join(row)} {'n' if place % 10 else 'nº'}{start + place},class {label}\n"
                 for place, (row, label) in enumerate(zip(picked.tolist(), labels.tolist(), strict=True))
             )
 

@@ -20,6 +20,9 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".work-*"):
+            # Of a run that was killed; a stage's folder is worked in by one run at a time.
+            shutil.rmtree(left, ignore_errors=True)
         scratch = Path(tempfile.mkdtemp(prefix=".work-", dir=folder))
         try:
             yield scratch

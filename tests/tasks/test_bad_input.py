@@ -316,6 +316,12 @@ def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert list(stage.iterdir()) == []
 
 
+def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "stage" / ".work-killed").mkdir(parents=True)
+    read(write(tmp_path / "a.csv", CSV))
+    assert sorted(path.name for path in (tmp_path / "stage").iterdir()) == ["quarantine.csv", "table.parquet"]
+
+
 def test_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: object, **__: object) -> str:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
