@@ -26,6 +26,12 @@ INLINE_SECONDS = 0.004
 BATCH_CHARACTERS = 32_768
 """A batch takes no further text beyond so many characters, so that one long text delays few others."""
 
+BATCH_SECONDS = 0.1
+"""A batch that is expected to take longer takes no further text, once it has `_EFFICIENT` of them."""
+
+_EFFICIENT = 16
+"""Texts with which a batch is about as efficient as a larger one."""
+
 _TEXT_COST = 40
 """What a text costs beside its length, in characters."""
 
@@ -106,7 +112,7 @@ class Batcher:
         self._waiting_units = 0
         self._active = False
         self._in_thread = False
-        self._seconds_per_unit = 0.0
+        self._costs = _Costs()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
 
     @property
@@ -121,7 +127,7 @@ class Batcher:
 
     def expected_wait(self) -> float:
         """Seconds until a new request's first texts are run: everyone's next turn comes before."""
-        return self._waiting_units * self._seconds_per_unit
+        return self._waiting_units * self._costs.latest
 
     def submit(
         self, texts: Sequence[str], options: Options, *, patient: bool = False
@@ -160,12 +166,12 @@ class Batcher:
         batch: list[tuple[Job, int]] = []
         characters = 0
         unfinished: list[Job] = []
-        while self._waiting and len(batch) < self._max_batch and characters < BATCH_CHARACTERS:
+        while self._waiting and self._has_room(len(batch), characters):
             job = self._waiting.popleft()
             self._waiting_units -= job.turn
             if job.future.done():
                 continue
-            while job.taken < len(job.texts) and len(batch) < self._max_batch and characters < BATCH_CHARACTERS:
+            while job.taken < len(job.texts) and self._has_room(len(batch), characters):
                 batch.append((job, job.taken))
                 characters += len(job.texts[job.taken])
                 job.taken += 1
@@ -174,6 +180,11 @@ class Batcher:
         for job in unfinished:
             self._wait(job)
         return batch
+
+    def _has_room(self, texts: int, characters: int) -> bool:
+        if texts >= self._max_batch or characters >= BATCH_CHARACTERS:
+            return False
+        return texts < _EFFICIENT or self._costs.seconds(texts, characters) < BATCH_SECONDS
 
     def _wait(self, job: Job) -> None:
         self._waiting.append(job)
@@ -186,7 +197,7 @@ class Batcher:
             return
         items = [Item(job.texts[index], job.options) for job, index in batch]
         loop = asyncio.get_running_loop()
-        if _units([item.text for item in items]) * self._seconds_per_unit <= INLINE_SECONDS:
+        if self._costs.seconds(len(items), sum(len(item.text) for item in items)) <= INLINE_SECONDS:
             self._settle(batch, *self._timed(items))
             loop.call_soon(self._step)
             return
@@ -216,12 +227,36 @@ class Batcher:
         return answers, time.perf_counter() - started
 
     def _settle(self, batch: list[tuple[Job, int]], answers: list[Prediction | Exception], seconds: float) -> None:
-        rate = seconds / _units([job.texts[index] for job, index in batch])
-        known = self._seconds_per_unit
-        self._seconds_per_unit = known + _SMOOTHING * (rate - known) if known else rate
+        self._costs.learn(len(batch), sum(len(job.texts[index]) for job, index in batch), seconds)
         self._observe(len(batch), seconds)
         for (job, index), answer in zip(batch, answers, strict=True):
             job.settle(index, answer)
+
+
+class _Costs:
+    """What batches cost, learned from those that were run: seconds a unit, by the batch's size in powers of two."""
+
+    def __init__(self) -> None:
+        self._rates = [0.0] * 32
+        self.latest = 0.0
+        """Of the last batches, whatever their size."""
+
+    def learn(self, texts: int, characters: int, seconds: float) -> None:
+        rate = seconds / (characters + _TEXT_COST * texts)
+        size = texts.bit_length()
+        self._rates[size] = _smoothed(self._rates[size], rate)
+        self.latest = _smoothed(self.latest, rate)
+
+    def seconds(self, texts: int, characters: int) -> float:
+        """Of a batch; judged by the nearest smaller size when there was none of its own, which errs upwards."""
+        size = texts.bit_length()
+        while size > 1 and not self._rates[size]:
+            size -= 1
+        return self._rates[size] * (characters + _TEXT_COST * texts)
+
+
+def _smoothed(known: float, found: float) -> float:
+    return known + _SMOOTHING * (found - known) if known else found
 
 
 def _units(texts: Sequence[str]) -> int:

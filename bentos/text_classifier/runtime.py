@@ -22,7 +22,7 @@ from bentos.text_classifier.records import RecordWriter
 from bentos.text_classifier.settings import ServiceSettings
 
 _EXPLANATIONS_WAITING = 8
-_WARM_UPS = 8
+_WARM_UPS = (1, 1, 1, 2, 4, 8, 16)
 
 
 class Runtime:
@@ -72,8 +72,8 @@ class Runtime:
         Raises:
             NotFinite: the model's scores are no numbers.
         """
-        for _ in range(_WARM_UPS):
-            await self.batcher.submit(["a first text to warm the model"], self.defaults, patient=True)
+        for size in _WARM_UPS:
+            await self.batcher.submit(["a first text to warm the model"] * size, self.defaults, patient=True)
 
     async def predict(
         self, request: Request, texts: Sequence[str], options: Options, *, patient: bool = False

@@ -31,7 +31,7 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Expected wait for the model beyond which the answer is 429."""
     max_pending_mb: float = 64.0
     """Bytes of requests held at one time; beyond it the answer is 429."""
-    max_batch: int = 32
+    max_batch: int = 64
     """Texts run together."""
     max_texts: int = 1024
     """Texts a request."""

@@ -142,12 +142,27 @@ def test_the_texts_of_a_client_that_left_are_never_run() -> None:
     assert "gone" not in [text for batch in model.batches for text in batch]
 
 
-def test_short_batches_run_on_the_loop_and_long_ones_in_a_thread() -> None:
+def test_short_batches_run_on_the_loop_and_long_ones_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock:
+        now = 0.0
+
+        def perf_counter(self) -> float:
+            return self.now
+
+    class Timed(Model):
+        def infer(self, items: list[Item]) -> list[Prediction | Exception]:
+            clock.now += self.seconds
+            self.threads.append(threading.current_thread().name)
+            return [Prediction(item.text, 1.0) for item in items]
+
+    clock = Clock()
+    monkeypatch.setattr("bentos.text_classifier.batching.time", clock)
+
     async def scenario(batcher: Batcher) -> None:
         for _ in range(3):
             await batcher.submit(["same text"], OPTIONS)
 
-    quick, slow = Model(), Model(2 * INLINE_SECONDS)
+    quick, slow = Timed(0.5 * INLINE_SECONDS), Timed(2 * INLINE_SECONDS)
     run(quick, scenario)
     run(slow, scenario)
     assert set(quick.threads) == {"MainThread"}
