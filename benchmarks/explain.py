@@ -21,10 +21,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from sklearn.linear_model import Ridge
 
-from benchmarks.linear_model import write_linear_model
+from benchmarks.linear_model import read_set, write_linear_model
 from bentos.text_classifier.explain import Span, explain, keep, segments
 from bentos.text_classifier.model import TextModel
 
@@ -110,13 +109,8 @@ def measure(model: TextModel, texts: list[str], budget: int) -> dict[str, dict[s
     return figures
 
 
-def read(folder: Path, name: str, part: str) -> tuple[list[str], list[str]]:
-    table = pq.read_table(folder / f"{name}.{part}.parquet")
-    return table["text"].to_pylist(), table["label"].to_pylist()
-
-
 def linear(folder: Path, name: str, into: Path) -> TextModel:
-    texts, labels = read(folder, name, "train")
+    texts, labels = read_set(folder, name, "train")
     chosen = np.random.default_rng(0).permutation(len(texts))[:TRAINED_ON]
     return write_linear_model(into / name, [texts[i] for i in chosen], [labels[i] for i in chosen], min_count=2)
 
@@ -137,7 +131,7 @@ def main() -> None:
             model = (
                 TextModel.load(options.models[index]) if options.models else linear(options.data, name, Path(scratch))
             )
-            texts = read(options.data, name, "test")[0]
+            texts = read_set(options.data, name, "test")[0]
             chosen = np.random.default_rng(1).permutation(len(texts))
             texts = [text for text in (texts[i] for i in chosen) if len(segments(text)) > 1][: options.texts]
             for budget in options.budgets:

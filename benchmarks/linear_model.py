@@ -1,4 +1,4 @@
-"""A quick model folder: TF-IDF n-grams and multinomial logistic regression, as one small ONNX graph."""
+"""A quick model folder for benchmarks and tests: TF-IDF n-grams and logistic regression, as one small ONNX graph."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
@@ -14,6 +15,12 @@ from bentos.text_classifier.encoding import GramEncoder, gram_groups
 from bentos.text_classifier.manifest import GRAPH, MANIFEST, GramSettings, Manifest, dump
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.text import fold
+
+
+def read_set(folder: Path, name: str, part: str) -> tuple[list[str], list[str]]:
+    """Texts and labels of a part of a shared data set."""
+    table = pq.read_table(folder / f"{name}.{part}.parquet")
+    return table["text"].to_pylist(), table["label"].to_pylist()
 
 
 def write_linear_model(
