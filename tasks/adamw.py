@@ -14,7 +14,7 @@ class AdamW:
     summed over the replicas.
 
     Args:
-        variables: what is trained; create the optimiser within the strategy's scope.
+        variables: Keras variables that are trained; create the optimiser within the strategy's scope.
         rates: a multiple of the learning rate for each variable.
         decay: weight decay of matrices; vectors (biases, scales) do not decay.
         clip: largest global norm of the gradients.
@@ -30,7 +30,8 @@ class AdamW:
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
     ) -> None:
-        self.trained = [getattr(variable, "value", variable) for variable in variables]
+        self.strategy = tf.distribute.get_strategy()
+        self.trained = [variable.value for variable in variables]
         self.rates = list(rates)
         self.decays = [decay if len(variable.shape) > 1 else 0.0 for variable in variables]
         self.clip = clip
@@ -46,7 +47,7 @@ class AdamW:
 
     def apply(self, gradients: Sequence[Any], rate: Any) -> None:
         """One step; call in cross-replica context with gradients from `strategy.run`."""
-        strategy = tf.distribute.get_strategy()
+        strategy = self.strategy
         if strategy.num_replicas_in_sync > 1:
             gradients = [strategy.reduce("SUM", gradient, axis=None) for gradient in gradients]
         else:

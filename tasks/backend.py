@@ -18,6 +18,7 @@ for _name, _level in {"tf2onnx": logging.CRITICAL, "tensorflow": logging.ERROR, 
     logging.getLogger(_name).setLevel(_level)
 # A text of one token attends to itself alone, as it should.
 warnings.filterwarnings("ignore", message="You are using a softmax over axis")
+warnings.filterwarnings("ignore", message="__array__ implementation doesn't accept a copy keyword")
 warnings.filterwarnings("ignore", category=FutureWarning, module="(tf2onnx|tensorflow|keras)")
 
 

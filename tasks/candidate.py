@@ -30,7 +30,7 @@ def save(
         encoders: the encoders' settings in the order of the model's inputs.
         hyper: what the model was made with, for the table of candidates.
     """
-    folder = job.folder
+    folder = trained.folder or job.folder
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     for file, content in files.items():

@@ -93,6 +93,9 @@ def write_onnx(model: keras.Model, path: Path, external_bytes: int = EXTERNAL_BY
     """Writes the model as ONNX; weights above `external_bytes` in all go into a file beside it."""
     size = sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)
     large = size >= external_bytes
+    if large:
+        # tf2onnx 1.17 asks for `prod` by the name that NumPy 2 no longer has.
+        np.__dict__.setdefault("product", np.prod)
     with tf.device("CPU"), one_node_each(model):
         graph, storage = tf2onnx.convert.from_function(
             serving_function(model),

@@ -86,7 +86,7 @@ def devices(settings: TrainSettings) -> Iterator[Devices]:
     )
     mixed = {"auto": capable, "on": True, "off": False}[settings.mixed_precision]
     strategy = STRATEGIES[settings.strategy](len(gpus))
-    worker, workers = _place() if settings.strategy == "multi_worker" else (0, 1)
+    worker, workers = place(settings)
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
     try:
@@ -101,10 +101,12 @@ def devices(settings: TrainSettings) -> Iterator[Devices]:
         keras.mixed_precision.set_dtype_policy(before)
 
 
-def _place() -> tuple[int, int]:
+def place(settings: TrainSettings) -> tuple[int, int]:
     """This worker's number and how many there are, from TF_CONFIG; number 0 is the chief."""
+    if settings.strategy != "multi_worker":
+        return 0, 1
     config = json.loads(os.environ["TF_CONFIG"])
-    cluster = config["cluster"]
+    cluster, task = config["cluster"], config["task"]
     chiefs = len(cluster.get("chief", []))
-    index = int(config["task"]["index"])
-    return (index if config["task"]["type"] == "chief" else chiefs + index), chiefs + len(cluster.get("worker", []))
+    index = int(task["index"]) + (chiefs if task["type"] == "worker" else 0)
+    return index, chiefs + len(cluster.get("worker", []))

@@ -1,6 +1,8 @@
 """Training a sub-word tokeniser on the texts at hand."""
 
+import re
 from collections.abc import Iterable
+from itertools import islice
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
@@ -10,25 +12,40 @@ from bentos.text_classifier.text import UNSPACED, clean
 from tasks.manifests import content_of
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
+INSIDE = "##"
+# More texts than these hardly change a vocabulary of some ten thousand pieces.
+MOST_TEXTS = 300_000
 
 
 def fit_tokeniser(texts: Iterable[str], *, size: int, max_length: int, min_frequency: int = 2) -> TokenEncoder:
-    """A WordPiece of at most `size` pieces, read once from `texts`.
+    """A WordPiece of at most `size` pieces, from the first `MOST_TEXTS` texts; the same for the same texts.
 
     Case and width are folded, accents stay. A character of a script without spaces is a word of its
     own, as for the n-grams; otherwise a Thai sentence would be one unknown word. The padding id is 0
     and no marks stand around a text, so that an empty one has no tokens.
     """
-    tokeniser = Tokenizer(models.WordPiece(unk_token=UNKNOWN, max_input_chars_per_word=50))
+    cleaned = [clean(text) for text in islice(texts, MOST_TEXTS)]
+    learner = _tokeniser(models.WordPiece(unk_token=UNKNOWN))
+    letters = set("".join(map(learner.normalizer.normalize_str, cleaned)))
+    inside = sorted(INSIDE + letter for letter in letters if not re.match(rf"[\s{UNSPACED}]", letter))
+    # The trainer numbers the pieces inside words in the order of a hash map and breaks ties by these
+    # numbers (huggingface/tokenizers#1794); declared as special, they are numbered in our order.
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size, min_frequency=min_frequency, special_tokens=[PAD, UNKNOWN, *inside], show_progress=False
+    )
+    learner.train_from_iterator(cleaned, trainer)
+    # Taken over into a tokeniser without special tokens: "[PAD]" in a text is a word like any other.
+    tokeniser = _tokeniser(models.WordPiece(learner.get_vocab(), unk_token=UNKNOWN, max_input_chars_per_word=50))
+    name = f"tokens_{content_of(tokeniser.to_str(), max_length)[:8]}"
+    return TokenEncoder(TokenSettings(name, f"{name}.json", max_length, pad_id=0), tokeniser)
+
+
+def _tokeniser(model: models.WordPiece) -> Tokenizer:
+    tokeniser = Tokenizer(model)
     tokeniser.normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.BertNormalizer(strip_accents=False, lowercase=True)]
     )
     tokeniser.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(f"[{UNSPACED}]"), "isolated"), pre_tokenizers.BertPreTokenizer()]
     )
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size, min_frequency=min_frequency, special_tokens=[PAD, UNKNOWN], show_progress=False
-    )
-    tokeniser.train_from_iterator(map(clean, texts), trainer)
-    name = f"tokens_{content_of(tokeniser.to_str(), max_length)[:8]}"
-    return TokenEncoder(TokenSettings(name, f"{name}.json", max_length, pad_id=0), tokeniser)
+    return tokeniser

@@ -1,14 +1,16 @@
 """The training loop that every neural structure shares."""
 
 import itertools
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from bentos.text_classifier.encoding import Encoder
+from bentos.text_classifier.encoding import GramEncoder, TokenEncoder
 from tasks.adamw import AdamW, trainable
 from tasks.architectures import Job
 from tasks.backend import keras, tf
@@ -23,6 +25,7 @@ from tasks.settings import TrainSettings
 IMBALANCE = 10.0
 AVERAGED = 20
 CHECKPOINT_SECONDS = 60.0
+REPORT_SECONDS = 0.5
 # The first steps trace the graph; the ones after tell the speed.
 FIRST_TIMED = 5
 LAST_TIMED = 25
@@ -75,7 +78,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained float32 model; `logits` of the validation part in its order, `curves` by epoch."""
+    """A trained float32 model; `logits` of the validation part in its order, `curves` by epoch.
+
+    `folder` is where the model belongs when not in the job's folder: a worker's that is not the chief.
+    """
 
     model: keras.Model
     logits: np.ndarray
@@ -83,9 +89,12 @@ class Trained:
     metrics: dict[str, float]
     curves: dict[str, list[float]]
     seconds: float
+    folder: Path | None = None
 
 
-def fit(job: Job, build: Callable[[], keras.Model], encoders: Sequence[Encoder], recipe: Recipe) -> Trained:
+def fit(
+    job: Job, build: Callable[[], keras.Model], encoders: Sequence[GramEncoder | TokenEncoder], recipe: Recipe
+) -> Trained:
     """Trains a model until the metric stops rising, the user's target is reached or the epochs are over.
 
     A training that was interrupted goes on from its checkpoint in the job's folder and ends with the
@@ -102,22 +111,31 @@ def fit(job: Job, build: Callable[[], keras.Model], encoders: Sequence[Encoder],
     with devices(job.train) as place:
         if not recipe.xla:
             place = replace(place, xla=False)
-        folder = job.folder / "encoded" / f"worker_{place.worker}"
-        train = encode_part(job.dataset, "train", encoders, folder / "train")
-        validation = encode_part(job.dataset, "validation", encoders, folder / "validation")
+        own = job.folder if place.chief else job.folder / f"worker_{place.worker}"
+        encoded = own / "encoded" / content_of(job.dataset.content, [encoder.settings for encoder in encoders])[:12]
+        train = encode_part(job.dataset, "train", encoders, encoded / "train")
+        validation = encode_part(job.dataset, "validation", encoders, encoded / "validation")
         loop = _Loop(job, build, recipe, place, train, validation)
         loop.run()
     model = build()
     model.set_weights(loop.model.get_weights())
-    logits = predict(model, validation)
+    logits = predict(forward(model), validation)
     targets = np.concatenate([block.targets for block in validation.blocks()])
     metrics = KINDS[job.dataset.task].metrics(logits, targets)
-    return Trained(model, logits, targets, metrics, loop.curves, time.monotonic() - started)
+    shutil.rmtree(own / "encoded")
+    loop.checkpoint.remove()
+    return Trained(
+        model, logits, targets, metrics, loop.curves, time.monotonic() - started, None if place.chief else own
+    )
 
 
-def predict(model: keras.Model, examples: Examples, batch_size: int = 128) -> np.ndarray:
-    """Logits of every row in order, float32, computed in batches of like length."""
-    call = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
+def forward(model: keras.Model) -> Callable[[dict[str, Any]], Any]:
+    """The model as a graph, traced once for every batch size and length."""
+    return tf.function(lambda inputs: model(inputs, training=False), input_signature=[_specs(model)])
+
+
+def predict(call: Callable[[dict[str, Any]], Any], examples: Examples, batch_size: int = 128) -> np.ndarray:
+    """Logits of every row in order, float32, computed by a `forward` in batches of like length."""
     parts = []
     for block in examples.blocks():
         order = np.argsort(block.lengths, kind="stable")
@@ -153,7 +171,8 @@ class _Loop:
             self.model = build()
             self.variables, rates = trainable(self.model, recipe.rates)
             self.optimiser = AdamW(self.variables, rates, recipe.decay, recipe.clip)
-        self._step = tf.function(self._one_step, reduce_retracing=True)
+        self._step = tf.function(self._one_step, input_signature=self._signature(), reduce_retracing=True)
+        self._forward = forward(self.model)
         self._compiled = tf.function(self._gradients, jit_compile=True) if place.xla else self._gradients
         self.steps_per_epoch = train.steps(recipe.batch_size)
         self.steps = self.steps_per_epoch * recipe.epochs
@@ -165,7 +184,7 @@ class _Loop:
         self.samples = 0
         self.checkpoint = Checkpoint(
             job.folder / "checkpoint.npz",
-            content_of(job.dataset.content, job.train, recipe, job.seed, [v.path for v in self.model.variables]),
+            content_of(job.dataset.content, job.train, recipe, job.seed, [v.shape for v in self.model.variables]),
         )
         self.saved = self.reported = time.monotonic()
         self.timed: float | None = None
@@ -173,6 +192,15 @@ class _Loop:
     @property
     def _state(self) -> list[Any]:
         return [*self.model.variables, *self.optimiser.variables]
+
+    def _signature(self) -> list[Any] | None:
+        """What a step is traced for, once; what goes to several replicas has no such form."""
+        if self.place.replicas > 1:
+            return None
+        targets = self.train.block(0).targets
+        float32 = tf.float32
+        targets_spec = tf.TensorSpec([None] * targets.ndim, targets.dtype)
+        return [_specs(self.model), targets_spec, tf.TensorSpec([None], float32), tf.TensorSpec([], float32)]
 
     def run(self) -> None:
         """Trains; leaves the chosen weights in the model."""
@@ -182,8 +210,6 @@ class _Loop:
             self._end_epoch()
         if not self.recipe.average:
             self.model.set_weights(self.best)
-        if self.place.chief:
-            self.checkpoint.remove()
 
     def _run_epoch(self) -> None:
         epoch, done = divmod(self.step, self.steps_per_epoch)
@@ -196,13 +222,13 @@ class _Loop:
             self._sample()
             self._fit_into_time()
             self._report()
-            if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+            if time.monotonic() - self.saved >= CHECKPOINT_SECONDS:
                 self._save()
 
     def _end_epoch(self) -> None:
         if self.recipe.average and self.step >= self.steps:
             self.model.set_weights(self.mean)
-        logits = predict(self.model, self.validation)
+        logits = predict(self._forward, self.validation)
         targets = np.concatenate([block.targets for block in self.validation.blocks()])
         value = self.kind.metrics(logits, targets)[self.metric]
         if value > max(self.curves[self.metric], default=-1.0):
@@ -242,7 +268,7 @@ class _Loop:
         with tf.GradientTape() as tape:
             logits = tf.cast(self.model(inputs, training=True), tf.float32)
             loss = tf.reduce_sum(weights * self.loss(targets, logits))
-        gradients = tape.gradient(loss, [getattr(variable, "value", variable) for variable in self.variables])
+        gradients = tape.gradient(loss, [variable.value for variable in self.variables])
         if self.place.replicas > 1:
             gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         return loss, gradients
@@ -268,7 +294,7 @@ class _Loop:
             self.steps = min(self.steps, max(int(self.recipe.seconds / each), LAST_TIMED))
 
     def _report(self) -> None:
-        if time.monotonic() - self.reported > 0.5:
+        if time.monotonic() - self.reported >= REPORT_SECONDS:
             self.reported = time.monotonic()
             values = self.curves[self.metric]
             best = f", {self.metric} {max(values):.3f}" if values else ""
@@ -277,7 +303,7 @@ class _Loop:
     def _save(self) -> None:
         self.saved = time.monotonic()
         if self.place.chief:
-            state = [np.asarray(variable) for variable in self._state]
+            state = [variable.numpy() for variable in self._state]
             values = {
                 "step": self.step,
                 "steps": self.steps,
@@ -325,6 +351,10 @@ def filled(batch: Batch, rows: int) -> Batch:
     inputs = {name: np.concatenate([array, array[:1].repeat(missing, axis=0)]) for name, array in batch.inputs.items()}
     targets = np.concatenate([batch.targets, batch.targets[:1].repeat(missing, axis=0)])
     return Batch(inputs, targets, np.concatenate([batch.weights, np.zeros(missing, np.float32)]))
+
+
+def _specs(model: keras.Model) -> dict[str, Any]:
+    return {entry.name: tf.TensorSpec([None] * len(entry.shape), entry.dtype) for entry in model.inputs}
 
 
 def _tensors(inputs: dict[str, np.ndarray]) -> dict[str, Any]:

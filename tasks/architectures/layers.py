@@ -58,7 +58,7 @@ CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
 @keras.saving.register_keras_serializable("maas")
 class Recurrence(keras.layers.Layer):
-    """An LSTM or GRU over the text in both directions: [texts, positions, 2 units], exact for any padding.
+    """An LSTM or GRU over the text in both directions: [texts, positions, 2 units], zero at padding.
 
     There is no Keras mask, which would become a Loop in ONNX: forwards, the padding on the right
     comes after everything that counts; backwards, each text is reversed within its own length. While
@@ -84,10 +84,11 @@ class Recurrence(keras.layers.Layer):
         if self.as_one_node:
             weights = [ops.convert_to_tensor(weight) for weight in self.weights]
             placeholder = tf.numpy_function(_not_computed, [values, lengths, *weights], tf.float32)
-            return tf.ensure_shape(placeholder, [None, None, 2 * self.units])
+            return tf.ensure_shape(placeholder, [None, None, 2 * self.units]) * kept
         ahead = self.forwards(values)
         back = self.backwards(tf.reverse_sequence(values, lengths, seq_axis=1, batch_axis=0))
-        return ops.concatenate([ahead, tf.reverse_sequence(back, lengths, seq_axis=1, batch_axis=0)], axis=-1)
+        both = ops.concatenate([ahead, tf.reverse_sequence(back, lengths, seq_axis=1, batch_axis=0)], axis=-1)
+        return both * ops.cast(kept, both.dtype)
 
     def compute_output_shape(self, values_shape: Any, kept_shape: Any) -> Any:
         return (*values_shape[:-1], 2 * self.units)

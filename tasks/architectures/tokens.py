@@ -19,7 +19,7 @@ Hyper = dict[str, Any]
 SMALL = 20_000
 
 
-@dataclass(frozen=True)
+@dataclass
 class TokenModel:
     """Embeds sub-words, computes features at every position and pools them where a text has one answer.
 
@@ -65,7 +65,7 @@ class TokenModel:
         def build() -> keras.Model:
             ids = keras.Input((None,), dtype="int32", name=settings.name)
             mask = mask_of(ids, settings.pad_id)
-            uniform = keras.initializers.RandomUniform(-0.25, 0.25)
+            uniform: Any = keras.initializers.RandomUniform(-0.25, 0.25)
             embedded = keras.layers.Embedding(size, hyper["width"], uniform, name="embedding")(ids)
             values = self.features(embedded * ops.cast(mask, embedded.dtype), mask, hyper)
             if KINDS[job.dataset.task].pooled:

@@ -1,0 +1,53 @@
+"""Losses against their definitions."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks.backend import tf
+from tasks.losses import LOSSES, LossSettings
+
+LOGITS = tf.constant([[2.0, 0.0, -1.0], [0.1, 0.2, 0.3]])
+PRIOR = np.array([0.7, 0.2, 0.1], np.float32)
+
+
+def loss(task: str, form: str, targets: Any, smoothing: float = 0.0) -> np.ndarray:
+    settings = LossSettings(form, PRIOR, smoothing)  # type: ignore[arg-type]
+    return LOSSES[task](settings)(tf.constant(targets), LOGITS).numpy()
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+
+
+def test_cross_entropy_of_one_label_hard_or_soft() -> None:
+    expected = -log_softmax(LOGITS.numpy())[[0, 1], [0, 2]]
+    assert loss("single", "cross_entropy", [0, 2]) == pytest.approx(expected, rel=1e-5)
+    soft = loss("single", "cross_entropy", [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    assert soft == pytest.approx(expected, rel=1e-5)
+
+
+def test_smoothing_mixes_in_the_uniform_distribution() -> None:
+    shares = log_softmax(LOGITS.numpy())
+    expected = -(0.9 * shares[[0, 1], [0, 2]] + 0.1 * shares.mean(axis=1))
+    assert loss("single", "cross_entropy", [0, 2], smoothing=0.1) == pytest.approx(expected, rel=1e-5)
+
+
+def test_focal_fades_out_what_is_sure() -> None:
+    shares = log_softmax(LOGITS.numpy())[[0, 1], [0, 2]]
+    assert loss("single", "focal", [0, 2]) == pytest.approx(-shares * (1 - np.exp(shares)) ** 2, rel=1e-5)
+
+
+def test_logit_adjustment_makes_a_rare_label_cost_more() -> None:
+    expected = -log_softmax(LOGITS.numpy() + np.log(PRIOR))[[0, 1], [0, 2]]
+    assert loss("single", "logit_adjusted", [0, 2]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_several_labels_take_the_mean_binary_cross_entropy() -> None:
+    targets = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], np.float32)
+    chances = 1 / (1 + np.exp(-LOGITS.numpy()))
+    right = np.where(targets > 0, chances, 1 - chances)
+    assert loss("multi", "cross_entropy", targets) == pytest.approx(-np.log(right).mean(axis=1), rel=1e-5)
+    focal = -(np.log(right) * (1 - right) ** 2).mean(axis=1)
+    assert loss("multi", "focal", targets) == pytest.approx(focal, rel=1e-5)
