@@ -126,7 +126,12 @@ class Retraining:
             # An own part is read exactly as the training source was understood.
             first = self.tables[""]
             settings = settings.model_copy(
-                update={"task": first.task, "text_column": first.text_column, "label_column": first.label_column}
+                update={
+                    "task": first.task,
+                    "text_column": first.text_column,
+                    "label_column": first.label_column,
+                    "label_separator": first.label_separator,
+                }
             )
         table = self.stages.run(
             f"ingest {part}".strip(),
@@ -140,8 +145,8 @@ class Retraining:
         history = accepted if not part and accepted.exists() else None
         checked = self.stages.run(
             f"validate {part}".strip(),
-            lambda folder, progress: validate(table, config.data, folder, history),
-            (table, config.data, history),
+            lambda folder, progress: validate(table, config.data, folder, history, trained_on=not part),
+            (table, config.data, history, part),
             lambda made: (
                 f"{made.rows:,} rows in {len(made.classes)} classes; {made.duplicates:,} duplicates, "
                 f"{made.conflicts:,} conflicts" + _set_aside(made.quarantined)
