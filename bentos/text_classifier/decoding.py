@@ -75,7 +75,9 @@ def sigmoid(logits: np.ndarray, manifest: Manifest) -> np.ndarray:
 
 def _ranked(row: np.ndarray, labels: list[str], options: Options) -> list[LabelScore]:
     found = []
-    for index in np.argsort(-row, kind="stable").tolist():
+    # The usual request wants the best label alone, for which no order is needed.
+    best_only = options.top_k == 1 and options.only is None
+    for index in [int(row.argmax())] if best_only else np.argsort(-row, kind="stable").tolist():
         score = float(row[index])
         if score < options.threshold or len(found) == options.top_k:
             break
