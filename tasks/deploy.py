@@ -15,8 +15,9 @@ from tasks.package import NAME, bento_source, store
 from tasks.serving import control, lifecycle, processes
 from tasks.serving.listener import open_listener
 from tasks.serving.record import Live, Version, note, read_live
+from tasks.serving.rollout import Withdrawn, roll_out
 from tasks.settings import ServeSettings
-from tasks.smoke import check_contract, check_known, smoke
+from tasks.smoke import check_contract, check_known, smoke, trial
 
 SETTLE_SECONDS = 15.0
 """How long connections may still reach the version before, once the new one has taken over."""
@@ -45,9 +46,11 @@ def deploy(
         try:
             checks = smoke(package, serve, known, state)
             _listen(state, serve)
+            stages = _try_out(state, version, before)
             running = lifecycle.swap(state, version, "deployed", why)
         except DeploymentError as error:
-            note(state, "refused", package.tag, str(error))
+            event = "withdrawn" if isinstance(error, Withdrawn) else "refused"
+            note(state, event, package.tag, str(error), live=before.version.tag if before else None)
             _leave_as_before(state, before)
             raise
         try:
@@ -61,6 +64,7 @@ def deploy(
         previous=before.version.tag if before else None,
         state="live",
         smoke=checks,
+        rollout=stages,
         latency_ms=next(check["median_ms"] for check in checks if "median_ms" in check),
     )
 
@@ -114,6 +118,15 @@ def _listen(state: Path, serve: ServeSettings) -> None:
         lifecycle.start(state, serve.host, serve.port)
 
 
+def _try_out(state: Path, version: Version, before: Live | None) -> list[dict[str, Any]]:
+    """Shadow or canary, as the settings say, where there is a live version to compare with."""
+    settings = version.serve.rollout
+    if before is None or settings.mode == "swap":
+        return []
+    with trial(version, state) as tried:
+        return roll_out(state, version.tag, tried.port, lambda: tried.process.poll() is None, settings)
+
+
 def _leave_as_before(state: Path, before: Live | None) -> None:
     if before is None:
         lifecycle.stop(state)
@@ -121,11 +134,11 @@ def _leave_as_before(state: Path, before: Live | None) -> None:
 
 def _return_to(state: Path, before: Live | None, tag: str, why: str) -> None:
     if before is None:
-        note(state, "withdrawn", tag, why)
+        note(state, "withdrawn", tag, why, live=None)
         lifecycle.stop(state)
         (state / "live.json").unlink()
     else:
-        lifecycle.swap(state, before.version, "withdrawn", f"{tag}: {why}")
+        lifecycle.swap(state, before.version, "withdrawn", why)
 
 
 def _check_public(url: str, tag: str, known: list[tuple[str, str]]) -> None:

@@ -187,6 +187,7 @@ class Deployment(Record):
     previous: str | None = None
     state: Literal["live", "rolled back", "not deployed"]
     smoke: list[dict[str, Any]] = []
+    rollout: list[dict[str, Any]] = Field(default=[], description="figures of each stage of a shadow or canary")
     latency_ms: float | None = None
 
 

@@ -157,6 +157,30 @@ class OptimiseSettings(Settings):
     """The same for the recall of any class with at least 20 rows."""
 
 
+class RolloutSettings(Settings):
+    """How a new version takes over the traffic; `tasks/serving/judgement.py` states the rule of shadow and canary."""
+
+    mode: Literal["swap", "shadow", "canary"] = "swap"
+    """At once; after a copy of the traffic was answered as well; or after growing shares of the traffic."""
+    shares: tuple[float, ...] = (0.05, 0.25)
+    """Shares of the requests that a canary answers, one after the other; then it gets all."""
+    shadow_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the requests that a shadow gets a copy of."""
+    requests: int = Field(default=200, gt=0)
+    """Requests that a stage needs before the next one."""
+    minutes: float = Field(default=30, gt=0)
+    """Longest time for a stage; a version that had too few requests by then is withdrawn."""
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    """Chance of withdrawing a version that is no worse, over all looks and figures of a stage."""
+    max_slowdown: float = Field(default=2.0, ge=1)
+    """Times the live version's latency that most requests may take; 20 ms are allowed for the way."""
+    max_disagreement: float = Field(default=0.5, ge=0, le=1)
+    """Share of texts that may get another label than from the live version."""
+    watch_minutes: float = Field(default=2, ge=0)
+    """How long the version before stands by after a swap: it answers what the new one fails, and comes back
+    when that fails too often."""
+
+
 class ServeSettings(Settings):
     """Where and with what the model is served."""
 
@@ -186,6 +210,17 @@ class ServeSettings(Settings):
     """The smoke test's bound for one text."""
     retain: int = Field(default=5, ge=2)
     """Versions kept; the live and the last good one are never removed."""
+    rollout: RolloutSettings = RolloutSettings()
+    """How a new version takes over the traffic."""
+
+
+class WatchSettings(Settings):
+    """When live traffic counts as unlike the data that the live version was accepted on."""
+
+    alpha: float = Field(default=0.001, gt=0, lt=0.5)
+    """Chance that one look at unchanged traffic raises a false alarm, over all statistics together."""
+    min_rows: int = Field(default=100, ge=10)
+    """With fewer different texts the answer is `too few`."""
 
 
 class BatchSettings(Settings):

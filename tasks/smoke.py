@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -54,8 +54,8 @@ def smoke(
     Raises:
         DeploymentError: the service did not start or a check failed; the message says which and why.
     """
-    with tempfile.TemporaryDirectory() as spare, _trial(Version.of(package, serve), state or Path(spare)) as client:
-        return check_service(client, package.tag, serve, known)
+    with tempfile.TemporaryDirectory() as spare, trial(Version.of(package, serve), state or Path(spare)) as tried:
+        return check_service(tried.client, package.tag, serve, known)
 
 
 def check_service(
@@ -184,8 +184,21 @@ def _spans(spans: Any) -> list[dict[str, Any]] | None:
     return None if spans is None else [{"start": s.start, "end": s.end, "label": s.label} for s in spans]
 
 
+class Trial(NamedTuple):
+    """A process of a version that nobody but the caller knows of."""
+
+    client: httpx.Client
+    port: int
+    process: subprocess.Popen[bytes]
+
+
 @contextmanager
-def _trial(version: Version, state: Path) -> Iterator[httpx.Client]:
+def trial(version: Version, state: Path) -> Iterator[Trial]:
+    """Runs `version` on a spare port.
+
+    Raises:
+        DeploymentError: it did not become ready, or stopped answering.
+    """
     port = spare_port()
     log = worker_log(state, version.tag)
     with log.open("ab") as stream:
@@ -193,7 +206,7 @@ def _trial(version: Version, state: Path) -> Iterator[httpx.Client]:
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
             _await_ready(client, process, version.tag, log)
-            yield client
+            yield Trial(client, port, process)
     except httpx.HTTPError as error:
         raise DeploymentError(f"smoke test: {version.tag} stopped answering ({error}); its log: {tail(log)}") from error
     finally:

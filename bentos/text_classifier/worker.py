@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from bentos.text_classifier.cpus import share
-from bentos.text_classifier.process import counters_folder, limit_libraries, raise_descriptor_limit
+from bentos.text_classifier.process import counters_folder, limit_libraries, raise_descriptor_limit, settle_memory
 from bentos.text_classifier.settings import SETTINGS, SettingsError, load_settings, model_folder
 
 logger = logging.getLogger("bentos.text_classifier")
@@ -70,6 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            settle_memory()
             if not self.should_exit and options.ready_fd is not None:
                 _tell(options.ready_fd, listener, time.monotonic() - started)
 

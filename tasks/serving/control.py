@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,6 +13,8 @@ from typing import Any
 from tasks.errors import DeploymentError
 
 SOCKET = "control.sock"
+logger = logging.getLogger(__name__)
+
 _LIMIT = 1 << 20
 
 Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -82,6 +85,9 @@ async def _answered(answer: Answer, request: dict[str, Any]) -> dict[str, Any]:
         return await answer(request)
     except DeploymentError as error:
         return {"error": str(error)}
+    except Exception as error:
+        logger.exception("the command %s failed", request)
+        return {"error": f"the supervisor failed over '{request['command']}' ({error!r}); its log has more"}
 
 
 @contextmanager

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from bentos.text_classifier.relay import Rule
 from tasks.errors import DeploymentError, InputError
 from tasks.serving import control, guardian, processes
 from tasks.serving.listener import open_listener, take_over
@@ -82,6 +85,18 @@ def swap(state: Path, version: Version, event: Event, why: str) -> dict[str, Any
         raise DeploymentError("no supervisor listens: `make serve` starts one") from error
 
 
+def relay(state: Path, rule: Rule | None) -> None:
+    """Makes the workers put a share of their requests to another version, or none; ends a watch over the live one.
+
+    Raises:
+        DeploymentError: no supervisor listens.
+    """
+    try:
+        control.ask(state, "relay", 15, rule=msgspec.to_builtins(rule))
+    except ConnectionError as error:
+        raise DeploymentError("no supervisor listens: `make serve` starts one") from error
+
+
 def status(state: Path) -> dict[str, Any] | None:
     """What the supervisor says of itself and its workers; None when none listens, or it dies over the answer."""
     try:
@@ -93,7 +108,7 @@ def status(state: Path) -> dict[str, Any] | None:
 def stop(state: Path) -> int:
     """Ends every process of the deployment, whatever state it is in; returns how many there were."""
     count = len(processes.find(state))
-    for role in ("guardian", "supervisor", "worker", "trial"):
+    for role in ("guardian", "supervisor", None):
         processes.end([found.pid for found in processes.find(state, role)], DRAIN_SECONDS + 5)
     return count
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import psutil
 
-Role = Literal["guardian", "supervisor", "worker", "trial"]
+Role = Literal["guardian", "supervisor", "worker", "standby", "trial"]
 
 _STATE = "SERVING_STATE"
 _ROLE = "SERVING_ROLE"

@@ -92,7 +92,7 @@ def forget_versions(state: Path, tags: set[str]) -> None:
 
 
 def note(state: Path, event: Event, tag: str, why: str, **details: object) -> None:
-    """Appends one line to the history: when, who, which version, why."""
+    """Appends one line to the history: when, who, which version, why; `live` among the details is live afterwards."""
     state.mkdir(parents=True, exist_ok=True)
     line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, "tag": tag}
     line |= {"who": _who(), "why": why} | details

@@ -8,11 +8,15 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bentos.text_classifier.cpus import share
+from bentos.text_classifier.relay import Rule
 from tasks.errors import DeploymentError
-from tasks.serving import control, guardian, processes
+from tasks.serving import control, guardian, processes, watch
 from tasks.serving.listener import address, url_of
 from tasks.serving.record import Event, Version, change_live, note, read_live
+from tasks.serving.watch import Standby
 from tasks.serving.worker import Worker, tail, worker_log
 
 logger = logging.getLogger(__name__)
@@ -36,6 +40,7 @@ class Supervisor:
         self.restarts = 0
         self._swapping = asyncio.Lock()
         self._stopping = asyncio.Event()
+        self._watch: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -50,6 +55,7 @@ class Supervisor:
         await self._stopping.wait()
         commands.close()
         self._signal_guardian()
+        await self._end_watch()
         await asyncio.gather(*(worker.leave(DRAIN_SECONDS) for worker in self.workers))
 
     async def swap(self, version: Version, event: Event, why: str) -> None:
@@ -59,19 +65,58 @@ class Supervisor:
             DeploymentError: it did not come up; the old version answers as before.
         """
         async with self._swapping:
+            await self._end_watch()
+            before = self.version
             fresh = [self._start(version) for _ in range(_count(version))]
+            standby = self._stand_by(version) if event == "deployed" else None
             try:
                 await self._all_ready(version, fresh)
             except DeploymentError:
                 await asyncio.gather(*(worker.leave(1.0) for worker in fresh))
+                if standby:
+                    await standby.leave()
                 raise
+            if standby and before:
+                self._watch = asyncio.ensure_future(self._watch_over(version, before, standby))
             old, self.workers, self.version, self.failures = self.workers, fresh, version, 0
             change_live(self.state, version, event)
-            note(self.state, event, version.tag, why)
+            about = before.tag if before and event == "withdrawn" else version.tag
+            note(self.state, event, about, why, live=version.tag)
             for worker in fresh:
                 self._keep_up(worker)
             for worker in old:
                 self._in_background(worker.leave(DRAIN_SECONDS))
+
+    def _stand_by(self, version: Version) -> Standby | None:
+        """Starts the live version's standby for the first minutes of `version`."""
+        if self.version is None or self.version.tag == version.tag or not version.serve.rollout.watch_minutes:
+            return None
+        return Standby(self.version, self.state, {worker.pid for worker in self.workers})
+
+    async def _watch_over(self, version: Version, before: Version, standby: Standby) -> None:
+        restarts = self.restarts
+        try:
+            fault = await standby.watch(version.serve.rollout.watch_minutes, lambda: self.restarts - restarts)
+        except asyncio.CancelledError:
+            await standby.leave()
+            raise
+        self._watch = None
+        if fault:
+            logger.error("%s is withdrawn: %s", version.tag, fault)
+            # The standby goes on answering for it until its last worker has left.
+            failing = self.workers
+            try:
+                await self.swap(before, "withdrawn", fault)
+                await asyncio.gather(*(asyncio.shield(worker.ended) for worker in failing))
+            except DeploymentError:
+                logger.exception("%s cannot come back; %s stays", before.tag, version.tag)
+        await standby.leave()
+
+    async def _end_watch(self) -> None:
+        if self._watch:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+            self._watch = None
 
     def status(self) -> dict[str, Any]:
         host, port = address(self.listener)
@@ -85,6 +130,7 @@ class Supervisor:
             "supervisor": os.getpid(),
             "guardian": self.guardian_pid,
             "restarts": self.restarts,
+            "watching": self._watch is not None,
         }
 
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -95,6 +141,10 @@ class Supervisor:
                 version = Version.model_validate(request["version"])
                 await self.swap(version, request["event"], request["why"])
                 return self.status()
+            case "relay":
+                await self._end_watch()
+                watch.set_rule(self.state, msgspec.convert(request["rule"], Rule | None))
+                return {}
             case "stop":
                 self._stopping.set()
                 return {}
@@ -105,6 +155,9 @@ class Supervisor:
         """Goes on with the live version's workers of an earlier life, ends all others, starts what is missing."""
         live = read_live(self.state)
         self.version = live.version if live else None
+        watch.forget(self.state)
+        for found in processes.find(self.state, "standby"):
+            os.kill(found.pid, signal.SIGTERM)
         for found in processes.find(self.state, "worker"):
             try:
                 worker = Worker(found.pid, found.version, ready=None)

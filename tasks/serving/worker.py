@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 from bentos.text_classifier.cpus import share
+from bentos.text_classifier.relay import RULE_VARIABLE
 from tasks.serving.control import folder
-from tasks.serving.processes import marked
+from tasks.serving.processes import Role, marked
 from tasks.serving.record import Version
 
 MODULE = "bentos.text_classifier.worker"
@@ -24,11 +25,11 @@ def launch(
     place: list[str],
     log: IO[bytes],
     passed: tuple[int, ...],
-    role: Literal["worker", "trial"] = "worker",
+    role: Role = "worker",
 ) -> subprocess.Popen[bytes]:
     """Starts a process of `version` that listens at `place` (`--fd N` or `--port N`), in a session of its own.
 
-    A `trial` serves nobody but the smoke test, and counts and records nothing.
+    What is no `worker` answers nobody on its own account, and counts and records nothing.
     """
     _, threads = share(version.serve.workers, version.serve.threads)
     command = [sys.executable, "-m", MODULE, *place, "--bento", version.tag, "--threads", str(threads)]
@@ -39,6 +40,7 @@ def launch(
     if role == "worker":
         environment["TEXT_CLASSIFIER_COUNTERS"] = str(folder(state) / "counters")
         environment["TEXT_CLASSIFIER_RECORDS"] = str(state / "records")
+        environment[RULE_VARIABLE] = str(folder(state) / "relay.json")
     for name in ("PYTHONPATH", "TEXT_CLASSIFIER_MODEL"):
         environment.pop(name, None)  # code and model are the bento's own
     return subprocess.Popen(
@@ -92,12 +94,12 @@ class Worker:
             loop.add_reader(ready, self._hear, ready)
 
     @classmethod
-    def start(cls, version: Version, state: Path, listener: int) -> "Worker":
+    def start(cls, version: Version, state: Path, listener: int, role: Role = "worker") -> "Worker":
         hear, tell = os.pipe()
         try:
             with worker_log(state, version.tag).open("ab") as log:
                 place = ["--fd", str(listener), "--ready-fd", str(tell)]
-                process = launch(version, state, place, log, (listener, tell))
+                process = launch(version, state, place, log, (listener, tell), role)
         finally:
             os.close(tell)
         return cls(process.pid, version.tag, hear, process)

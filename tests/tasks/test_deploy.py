@@ -144,7 +144,7 @@ def test_a_version_that_fails_in_public_is_withdrawn(
     running = lifecycle.status(state)
     assert running
     assert running["tag"] == live.tag
-    assert last_event(state) == ("withdrawn", live.tag)
+    assert last_event(state) == ("withdrawn", packages[1].tag)
 
 
 def test_a_failed_first_deployment_leaves_nothing(tmp_path: Path) -> None:

@@ -8,20 +8,43 @@ import shutil
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import onnx
+from onnx import numpy_helper
 
 from bentos.text_classifier import manifest
 from bentos.text_classifier.settings import SETTINGS
 from tasks.manifests import Evaluation, Package, content_of
-from tasks.package import IN_BENTO, NAME, SOURCE
-from tasks.settings import ServeSettings
+from tasks.package import IN_BENTO, NAME, SOURCE, bento_model, bento_source
+from tasks.settings import RolloutSettings, ServeSettings
 from tests.bentos.model_folder import WORDS, grams_folder
 
-SERVE = ServeSettings(port=0, workers=1)
+SERVE = ServeSettings(port=0, workers=1, rollout=RolloutSettings(watch_minutes=0))
 
 
 def turned(step: int) -> dict[str, list[str]]:
     """The same words under labels of another version, so that each version's answers are its own."""
     return {f"{label}-{step}": words for label, words in WORDS.items()}
+
+
+def fails_over(package: Package, word: str) -> None:
+    """Harms a package: it answers 500 to every text with `word`."""
+    file = bento_model(package.path) / "model.onnx"
+    model = onnx.load(str(file))
+    table = next(entry for entry in model.graph.initializer if entry.name == "table")
+    values = numpy_helper.to_array(table).copy()
+    values[1 + [known for words in WORDS.values() for known in words].index(word)] = np.nan
+    table.CopyFrom(numpy_helper.from_array(values, "table"))
+    onnx.save(model, str(file))
+
+
+def slows_down(package: Package, seconds: float) -> None:
+    """Harms a package: each of its answers takes so much longer."""
+    file = bento_source(package.path) / IN_BENTO / "predictor.py"
+    code = file.read_text()
+    begin = "        if len(items) == 1 or _alike(items):\n"
+    assert begin in code
+    file.write_text(code.replace(begin, f"        __import__('time').sleep({seconds})\n{begin}"))
 
 
 def known(step: int) -> list[tuple[str, str]]:
@@ -42,14 +65,14 @@ def evaluation(folder: Path, step: int = 1) -> Evaluation:
     )
 
 
-def lay_out(folder: Path, step: int = 1) -> Package:
-    """A package of version `v<step>` without BentoML's own files."""
-    version = f"v{step}"
+def lay_out(folder: Path, step: int = 1, labels: int | None = None) -> Package:
+    """A package of version `v<step>`, or `v<step>-<labels>` with another step's labels, without BentoML's own files."""
+    version = f"v{step}" if labels is None else f"v{step}-{labels}"
     path = folder / "bentos" / NAME / version
     source = path / "src"
     shutil.copytree(SOURCE, source / IN_BENTO, ignore=shutil.ignore_patterns("__pycache__", "model"))
     shutil.copy(SOURCE.parent / "__init__.py", source / IN_BENTO.parent)
-    model = grams_folder(source / IN_BENTO / "model", words=turned(step))
+    model = grams_folder(source / IN_BENTO / "model", words=turned(labels or step))
     described = manifest.parse((model / manifest.MANIFEST).read_bytes())
     described = msgspec.structs.replace(described, name=NAME, version=version)
     (model / manifest.MANIFEST).write_bytes(manifest.dump(described))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -57,39 +58,40 @@ class Connection:
 
 
 @asynccontextmanager
-async def traffic(host: str, port: int, *, kept: int = 0, fresh: int = 0, pause: float = 0.0) -> AsyncIterator[Tally]:
+async def traffic(
+    host: str, port: int, *, kept: int = 0, fresh: int = 0, pause: float = 0.0, text: str = "atom goal"
+) -> AsyncIterator[Tally]:
     """Asks all the while with `kept` keep-alive connections and `fresh` clients that connect anew each time.
 
     Args:
         pause: seconds that a client rests between its requests.
+        text: what is asked.
     """
     tally = Tally()
     stop = asyncio.Event()
-    clients = [
-        asyncio.ensure_future(_client(host, port, tally, stop, number < kept, pause)) for number in range(kept + fresh)
-    ]
+
+    async def client(keep: bool) -> None:
+        connection = Connection(host, port)
+        while not stop.is_set():
+            started = time.perf_counter()
+            try:
+                judge(tally, *await asyncio.wait_for(connection.ask([text]), 30))
+            except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+                tally.failed.append(f"{time.strftime('%H:%M:%S')} {type(error).__name__}: {error}")
+                connection.close()
+            tally.latencies_ms.append((time.perf_counter() - started) * 1e3)
+            if not keep:
+                connection.close()
+            if pause:
+                await asyncio.sleep(pause)
+        connection.close()
+
+    clients = [asyncio.ensure_future(client(keep)) for keep in [True] * kept + [False] * fresh]
     try:
         yield tally
     finally:
         stop.set()
         await asyncio.gather(*clients)
-
-
-async def _client(host: str, port: int, tally: Tally, stop: asyncio.Event, keep: bool, pause: float) -> None:
-    connection = Connection(host, port)
-    while not stop.is_set():
-        started = time.perf_counter()
-        try:
-            judge(tally, *await asyncio.wait_for(connection.ask(["atom goal"]), 30))
-        except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
-            tally.failed.append(f"{time.strftime('%H:%M:%S')} {type(error).__name__}: {error}")
-            connection.close()
-        tally.latencies_ms.append((time.perf_counter() - started) * 1e3)
-        if not keep:
-            connection.close()
-        if pause:
-            await asyncio.sleep(pause)
-    connection.close()
 
 
 def judge(tally: Tally, status: int, body: bytes) -> None:
@@ -99,7 +101,7 @@ def judge(tally: Tally, status: int, body: bytes) -> None:
         return
     answer = json.loads(body)
     tag, label = answer["model"]["bento"], answer["predictions"][0]["label"]
-    step = tag.rpartition(":v")[2]
+    step = re.split("[v-]", tag)[-1]
     if label in {f"{name}-{step}" for name in WORDS}:
         tally.answers[tag] += 1
     else:
