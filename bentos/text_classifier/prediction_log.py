@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -29,11 +30,12 @@ from bentos.text_classifier.settings import ServiceSettings
 from bentos.text_classifier.text import fold
 
 KIND = "predictions"
-SKETCH = 256
+SKETCH = 1024
 """Numbers in the sketch of word pairs, and as many in that of character runs."""
 
 _KEY = "records.key"
 _LETTERS = 32
+_CHARACTERS = 1000
 _DESCRIBED = 64
 _STEPS = 127
 
@@ -41,6 +43,8 @@ _STEPS = 127
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """A text as drift detection sees it; `rarity` and `unknown` where the model has a scope rule.
 
+    `capitals`, `digits` and `marks` (neither letter, digit nor space) are shares of the characters; `ending` is the
+    last character where it is a mark, "a" for a letter and "0" for a digit.
     `sketch` is base 64 of zlib of int8 [2 x SKETCH]: a signed count sketch (Charikar et al. 2002) of the text's word
     pairs and one of its character runs, each scaled to Euclidean length 127.
     """
@@ -48,6 +52,10 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     characters: int
     words: int
     script: str
+    capitals: float
+    digits: float
+    marks: float
+    ending: str
     rarity: float | None
     unknown: float | None
     sketch: str
@@ -79,6 +87,7 @@ def observe(texts: Sequence[str], rule: ScopeRule | None) -> list[Observation]:
             characters=len(text),
             words=len(text.split()),
             script=script(text),
+            **_form(text),
             rarity=None if rarity is None else round(rarity, 4),
             unknown=None if unknown is None else round(unknown, 4),
             sketch=sketch,
@@ -98,6 +107,21 @@ def script(text: str) -> str:
     letters = islice((character for character in text if character.isalpha()), _LETTERS)
     found = Counter(unicodedata.name(letter, "UNKNOWN").split(" ", 1)[0] for letter in letters)
     return found.most_common(1)[0][0] if found else "NONE"
+
+
+def _form(text: str) -> dict[str, Any]:
+    text = text[:_CHARACTERS]
+    size = max(len(text), 1)
+    capitals = sum(map(str.isupper, text))
+    digits = sum(map(str.isdigit, text))
+    others = size - sum(map(str.isalpha, text)) - digits - sum(map(str.isspace, text))
+    last = text.rstrip()[-1:]
+    return {
+        "capitals": round(capitals / size, 4),
+        "digits": round(digits / size, 4),
+        "marks": round(max(others, 0) / size, 4),
+        "ending": "a" if last.isalpha() else "0" if last.isdigit() else last,
+    }
 
 
 def _sketches(texts: Sequence[str]) -> np.ndarray:
