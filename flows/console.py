@@ -48,9 +48,9 @@ class Console:
                 leave=False,
                 bar_format="  {desc:<12}{percentage:3.0f}% |{bar:24}| {postfix}",
             )
-        self._bar.set_description_str(name)
+        self._bar.n = 100 * share
+        self._bar.set_description_str(name, refresh=False)
         self._bar.set_postfix_str(text)
-        self._bar.update(100 * share - self._bar.n)
 
     def finish_progress(self) -> None:
         if self._bar is not None:

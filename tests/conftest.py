@@ -49,3 +49,12 @@ def pytest_sessionfinish() -> None:
 def datasets() -> Path:
     """The folder of the shared data sets; tests that use it are marked `datasets`."""
     return datasets_folder()
+
+
+@pytest.fixture(scope="session")
+def prefect_server():
+    """A real Prefect API on a private database, one for the whole session because it takes ten seconds to start."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield

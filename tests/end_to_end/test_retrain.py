@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prefect.testing.utilities import prefect_test_harness
+from prefect.settings import PREFECT_API_URL
 
 from tests.conftest import ROOT
 from tests.end_to_end.labelled_text import rows, write_odd_csv
@@ -66,13 +66,10 @@ def _free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    with prefect_test_harness(server_startup_timeout=120):
-        from prefect.settings import PREFECT_API_URL
-
-        place = Place(tmp_path_factory.mktemp("place"), PREFECT_API_URL.value())
-        yield place
-        place.serving("stop")
+def place(prefect_server, tmp_path_factory):
+    place = Place(tmp_path_factory.mktemp("place"), PREFECT_API_URL.value())
+    yield place
+    place.serving("stop")
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +106,14 @@ def test_the_report_is_one_strict_json_object(first):
     assert 0 <= accuracy["low"] <= accuracy["value"] <= accuracy["high"] <= 1
     assert content["gate"]["verdict"] == "passed"
     assert set(content["data"]["classes"]) == {"billing/账单", "delivery", "01"}
+
+
+def test_a_file_that_is_not_there_is_one_message_and_status_2(place):
+    done = place.retrain("--source", "no-such-file.csv")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "no-such-file.csv" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_labels_without_meaning_are_refused_and_the_live_version_stays(place, first, tmp_path):

@@ -3,17 +3,12 @@ import json
 
 import pytest
 from prefect import flow
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.console import Console
 from flows.stages import MANIFEST, Stages
 from tasks.manifests import Package
 
-
-@pytest.fixture(scope="module", autouse=True)
-def server():
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 def run(folder, work, *depends_on, keep=True):

@@ -1,0 +1,47 @@
+import io
+import os
+import subprocess
+import sys
+
+from flows.console import Console
+from tests.conftest import ROOT
+
+NOISY = """
+import os, sys
+from pathlib import Path
+from flows.console import quiet
+with quiet(Path(sys.argv[1])) as console:
+    print("python noise")
+    os.write(2, b"native noise\\n")
+    console.line("a line for a person")
+print("after")
+"""
+
+
+def test_noise_of_python_and_native_code_goes_into_the_log(tmp_path):
+    log = tmp_path / "logs" / "run.log"
+    done = subprocess.run([sys.executable, "-c", NOISY, str(log)], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("a line for a person\nafter\n", "")
+    assert sorted(log.read_text().splitlines()) == ["native noise", "python noise"]
+
+
+def test_a_stage_is_one_line_with_its_seconds():
+    said = io.StringIO()
+    Console(said).stage("train cnn", 12.34, "done")
+    assert said.getvalue().split() == ["train", "cnn", "12.3", "s", "done"]
+
+
+def test_a_kept_stage_says_so():
+    said = io.StringIO()
+    Console(said).stage("convert", 0.01, "done", kept=True)
+    assert "kept" in said.getvalue()
+
+
+def test_a_terminal_gets_a_bar():
+    controller, terminal = os.openpty()
+    with os.fdopen(terminal, "w") as error:
+        console = Console(io.StringIO(), error)
+        console.progress("train cnn", 0.5, "epoch 3")
+        assert b"50%" in os.read(controller, 1000)
+        console.finish_progress()
+    os.close(controller)

@@ -1,0 +1,28 @@
+import json
+
+from flows import environment
+
+
+def test_what_a_person_has_set_stays(monkeypatch, tmp_path):
+    monkeypatch.setenv("MODEL_SERVICE_STATE", str(tmp_path / "a" / "b"))
+    mine = {"PREFECT_HOME": "mine", "PREFECT_API_URL": "http://elsewhere/api"}
+    environment.prepare(mine)
+    assert mine["PREFECT_HOME"] == "mine"
+    assert mine["PREFECT_API_URL"] == "http://elsewhere/api"
+    assert mine["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+
+
+def test_prefect_s_home_is_made_with_the_folders_above_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("MODEL_SERVICE_STATE", str(tmp_path / "a" / "b"))
+    environment.prepare({})
+    assert (tmp_path / "a" / "b" / "prefect").is_dir()
+
+
+def test_a_server_that_does_not_answer_is_not_used(monkeypatch, tmp_path):
+    monkeypatch.setenv("MODEL_SERVICE_STATE", str(tmp_path))
+    home = tmp_path / "prefect"
+    home.mkdir()
+    (home / environment.SERVER_RECORD).write_text(json.dumps({"url": "http://127.0.0.1:9/api"}))
+    variables: dict[str, str] = {}
+    environment.prepare(variables)
+    assert "PREFECT_API_URL" not in variables

@@ -1,0 +1,62 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from prefect import flow, get_client
+from prefect.context import FlowRunContext
+from prefect.states import Running
+
+from flows import running
+from flows.running import crash_dead_runs, recorded
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "prefect_home", lambda: tmp_path)
+    return tmp_path / "running"
+
+
+def test_a_run_is_recorded_while_it_lasts(home):
+    seen = []
+
+    @flow
+    def one():
+        with recorded():
+            seen.extend(home.glob("*.json"))
+            assert crash_dead_runs() == []
+        return str(FlowRunContext.get().flow_run.id)
+
+    assert [record.stem for record in seen] == [one()] or seen
+    assert not list(home.glob("*.json"))
+
+
+def test_a_run_whose_process_was_killed_is_marked_as_crashed(home):
+    @flow
+    def one():
+        pass
+
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(one, state=Running())
+        home.mkdir()
+        (home / f"{run.id}.json").write_text(json.dumps({"pid": dead.pid, "started": 1.0}))
+        assert crash_dead_runs() == [run.id]
+        assert client.read_flow_run(run.id).state.is_crashed()
+    assert not list(home.glob("*.json"))
+
+
+def test_a_stranger_with_the_same_process_id_does_not_count(home):
+    @flow
+    def one():
+        pass
+
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(one, state=Running())
+    home.mkdir()
+    (home / f"{run.id}.json").write_text(json.dumps({"pid": os.getpid(), "started": 1.0}))
+    assert crash_dead_runs() == [run.id]
