@@ -1,5 +1,6 @@
 """What a serving process does to itself before it loads anything heavy."""
 
+import gc
 import logging
 import os
 import resource
@@ -24,6 +25,16 @@ def raise_descriptor_limit() -> int:
     if 0 < hard < 4096:
         logger.warning("only %d files may be open: about %d connections at one time", hard, hard - 64)
     return hard
+
+
+def settle_memory() -> None:
+    """Takes what is loaded by now out of the garbage collector's sight.
+
+    It lives as long as the process. A full collection would look through all of it while requests
+    wait: tens of milliseconds with BentoML loaded.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def counters_folder() -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bentos.text_classifier.cpus import share
-from bentos.text_classifier.process import counters_folder, limit_libraries, raise_descriptor_limit
+from bentos.text_classifier.process import counters_folder, limit_libraries, raise_descriptor_limit, settle_memory
 from bentos.text_classifier.settings import SETTINGS, load_settings, model_folder
 
 _FOLDER = model_folder()
@@ -73,6 +73,7 @@ class TextClassifier:
         """Opens the model and makes real predictions before the service is ready."""
         raise_descriptor_limit()
         await application.start()
+        settle_memory()
 
     @bentoml.on_shutdown
     async def unload(self) -> None:
