@@ -4,10 +4,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from bentos.text_classifier.relay import Rule, read_observed
 from tasks.errors import DeploymentError
-from tasks.serving import judgement, lifecycle
+from tasks.serving import control, judgement, lifecycle
 from tasks.settings import RolloutSettings
 
 
@@ -28,46 +29,42 @@ def roll_out(
             requests came; by then no request goes to it any more.
     """
     stages = []
-    try:
-        for answers, share in _stages(settings):
-            seen = _stage(state, tag, port, answers, share, alive, settings)
-            stages.append({"stage": f"{'canary' if answers == 'other' else 'shadow'} {share:.0%}", **seen})
-    finally:
-        lifecycle.relay(state, None)
+    # A worker may write its last line while the folder is being removed.
+    with tempfile.TemporaryDirectory(
+        prefix="rollout-", dir=control.folder(state), ignore_cleanup_errors=True
+    ) as folder:
+        try:
+            for number, (answers, share) in enumerate(_stages(settings)):
+                observations = Path(folder) / str(number)
+                observations.mkdir()
+                rule = Rule(port=port, share=share, answers=answers, observations=str(observations))
+                name = f"{settings.mode} {share:.0%}"
+                stages.append({"stage": name, **_stage(state, tag, rule, alive, settings)})
+        finally:
+            lifecycle.relay(state, None)
     return stages
 
 
-def _stages(settings: RolloutSettings) -> list[tuple[str, float]]:
-    return {
-        "swap": [],
-        "shadow": [("own", settings.shadow_share)],
-        "canary": [("other", share) for share in settings.shares],
-    }[settings.mode]
+def _stages(settings: RolloutSettings) -> list[tuple[Literal["own", "other"], float]]:
+    """Whose answers clients get, and for what share of the requests, stage by stage."""
+    if settings.mode == "shadow":
+        return [("own", settings.shadow_share)]
+    return [("other", share) for share in settings.shares]
 
 
-def _stage(
-    state: Path,
-    tag: str,
-    port: int,
-    answers: str,
-    share: float,
-    alive: Callable[[], bool],
-    settings: RolloutSettings,
-) -> dict[str, float]:
+def _stage(state: Path, tag: str, rule: Rule, alive: Callable[[], bool], settings: RolloutSettings) -> dict[str, float]:
     until = time.monotonic() + settings.minutes * 60
-    with tempfile.TemporaryDirectory(prefix="rollout-", dir=state / "serving") as observations:
-        rule = Rule(port=port, share=share, answers=answers, observations=observations)  # type: ignore[arg-type]
-        lifecycle.relay(state, rule)
-        while True:
-            time.sleep(_LOOK_SECONDS)
-            pairs = read_observed(Path(observations)).pairs
-            fault = judgement.fault(pairs, settings) if alive() else "its process ended"
-            if fault:
-                raise Withdrawn(f"{tag} is withdrawn: {fault}")
-            if judgement.passed(pairs, settings):
-                return judgement.figures(pairs)
-            if time.monotonic() > until:
-                raise Withdrawn(
-                    f"{tag} is withdrawn: only {len(pairs)} of {settings.requests} requests came within"
-                    f" {settings.minutes:g} minutes; ask for fewer (serve.rollout.requests), or swap at once"
-                )
+    lifecycle.relay(state, rule)
+    while True:
+        time.sleep(_LOOK_SECONDS)
+        pairs = read_observed(Path(rule.observations)).pairs
+        fault = judgement.fault(pairs, settings) if alive() else "its process ended"
+        if fault:
+            raise Withdrawn(f"{tag} is withdrawn: {fault}")
+        if judgement.passed(pairs, settings):
+            return judgement.figures(pairs)
+        if time.monotonic() > until:
+            raise Withdrawn(
+                f"{tag} is withdrawn: only {len(pairs)} of {settings.requests} requests came within"
+                f" {settings.minutes:g} minutes; ask for fewer (serve.rollout.requests), or swap at once"
+            )

@@ -46,8 +46,9 @@ def read_rule(state: Path) -> Rule | None:
 def forget(state: Path) -> None:
     """Removes the rule and observations that an earlier life left."""
     set_rule(state, None)
-    for folder in control.folder(state).glob(f"{_PREFIX}*"):
-        shutil.rmtree(folder)
+    for pattern in (f"{_PREFIX}*", "rollout-*"):
+        for folder in control.folder(state).glob(pattern):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Standby:
