@@ -103,8 +103,8 @@ def _serving(server: str, python: str, folder: Path, work: Path) -> Iterator[Pro
         "worker": [python, "-m", "bentos.text_classifier.worker", *at],
         "bentoml": [python, "-m", "bentoml", "serve", "bentos.text_classifier.service:TextClassifier", *at],
         "plain": [python, "-m", "bentoml", "serve", "benchmarks.serving_peers:Plain", *at],
-        "fastapi": [python, "benchmarks/serving_peers.py", "fastapi", str(port)],
-        "litserve": [python, "benchmarks/serving_peers.py", "litserve", str(port)],
+        "fastapi": [python, "benchmarks/serving_peers.py", str(port)],
+        "litserve": [python, "benchmarks/serving_litserve.py", str(port)],
     }
     environment = os.environ | {
         "TEXT_CLASSIFIER_MODEL": str(folder),
@@ -283,7 +283,10 @@ def _python(server: str, cache: Path) -> str | None:
     if not (place / "installed").exists():
         packages = ["litserve==0.2.19", "numpy", "onnxruntime-gpu", "tokenizers", "msgspec"]
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
-        if subprocess.run([str(python), "-m", "pip", "install", "-q", *packages], check=False).returncode:
+        installed = subprocess.run(
+            [str(python), "-m", "pip", "install", "-q", *packages], capture_output=True, check=False
+        )
+        if installed.returncode:
             return None
         (place / "installed").touch()
     return str(python)

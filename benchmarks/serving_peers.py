@@ -1,8 +1,8 @@
-"""The other servers of `serving.py`: the same model folder behind FastAPI, a plain BentoML API and LitServe.
+"""The other servers of `serving.py`: the same model folder behind FastAPI and a plain BentoML API.
 
-Each is what an engineer would write by hand for it: typed, asynchronous where the framework offers
-it, without access log. Run as `python benchmarks/serving_peers.py SERVER PORT`, with the model folder
-in TEXT_CLASSIFIER_MODEL; `bentoml serve benchmarks.serving_peers:Plain` serves the BentoML one.
+Each is what an engineer would write by hand for it: typed, asynchronous, without access log. Run as
+`python benchmarks/serving_peers.py PORT` for FastAPI, `bentoml serve benchmarks.serving_peers:Plain`
+for BentoML, with the model folder in TEXT_CLASSIFIER_MODEL.
 """
 
 import os
@@ -65,28 +65,8 @@ def fastapi(port: int) -> None:
     uvicorn.run(app, port=port, loop="uvloop", http="httptools", log_level="warning", access_log=False)
 
 
-def litserve(port: int) -> None:
-    import litserve  # pyright: ignore[reportMissingImports]  # installed by the benchmark into a venv of its own
-
-    class Api(litserve.LitAPI):
-        def setup(self, device: str) -> None:
-            self.model = TextModel.load(FOLDER)
-
-        def decode_request(self, request: dict[str, Any]) -> tuple[list[str], int]:
-            return request["texts"], request.get("top_k", 1)
-
-        def predict(self, asked: tuple[list[str], int]) -> list[dict[str, Any]]:
-            return answer(self.model, *asked)
-
-        def encode_response(self, output: list[dict[str, Any]]) -> dict[str, Any]:
-            return {"predictions": output}
-
-    server = litserve.LitServer(Api(api_path="/predict"), accelerator="cpu", workers_per_device=1)
-    server.run(host="127.0.0.1", port=port, generate_client_file=False, log_level="warning")
-
-
 if __name__ == "__main__":
-    {"fastapi": fastapi, "litserve": litserve}[sys.argv[1]](int(sys.argv[2]))
+    fastapi(int(sys.argv[1]))
 else:
     import bentoml
 
