@@ -1,4 +1,4 @@
-"""`python -m tasks.serving start | stop | status | reload | run`: the local deployment from a shell."""
+"""`python -m tasks.serving start | stop | status | reload | run | unit`: the local deployment from a shell."""
 
 import argparse
 import asyncio
@@ -8,10 +8,11 @@ import socket
 import sys
 from pathlib import Path
 
-from tasks.errors import PipelineError
+from tasks.errors import InputError, PipelineError
 from tasks.serving import guardian, lifecycle, processes
 from tasks.serving.listener import open_listener, take_over
 from tasks.serving.supervisor import Supervisor
+from tasks.serving.unit import unit
 from tasks.state import state_folder
 
 
@@ -59,12 +60,19 @@ def _reload(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     """Becomes the guardian, in the foreground, for systemd and containers."""
     live = lifecycle.required_live(options.state)
+    if processes.find(options.state, "guardian") or processes.find(options.state, "supervisor"):
+        raise InputError("the deployment is up already: `make stop` ends it")
     listener = take_over(options.state) or open_listener(
         options.host or live.version.serve.host, options.port or live.version.serve.port
     )
     listener.set_inheritable(True)
     command = guardian.command(options.state, listener, "guardian")
     os.execve(command[0], command, processes.marked(options.state, "guardian"))
+
+
+def _unit(options: argparse.Namespace) -> int:
+    print(unit(options.state, user=not options.system, bentoml_home=os.environ.get("BENTOML_HOME")), end="")
+    return 0
 
 
 def _guardian(options: argparse.Namespace) -> int:
@@ -96,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         ("status", _status, "say what is served; status 1 when nothing is"),
         ("reload", _reload, "replace the workers by fresh ones without a gap"),
         ("run", _run, "serve in the foreground, for systemd"),
+        ("unit", _unit, "print a systemd unit that does so from boot on"),
         ("guardian", _guardian, argparse.SUPPRESS),
         ("supervisor", _supervisor, argparse.SUPPRESS),
     ):
@@ -105,6 +114,8 @@ def _parser() -> argparse.ArgumentParser:
         if run in (_start, _run):
             command.add_argument("--host", help="address; that of the live version when not given")
             command.add_argument("--port", type=int, help="TCP port; that of the live version when not given")
+        if run is _unit:
+            command.add_argument("--system", action="store_true", help="a unit of the machine, not of this user")
         if run in (_guardian, _supervisor):
             command.add_argument("--fd", type=int, required=True)
             command.add_argument("--other", type=int, default=0)

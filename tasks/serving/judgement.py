@@ -15,8 +15,6 @@ series). A stage is passed at `requests` pairs.
 
 from collections.abc import Sequence
 
-from scipy.special import bdtrc
-
 from bentos.text_classifier.relay import Pair
 from tasks.settings import RolloutSettings
 
@@ -94,6 +92,8 @@ def _fault(pairs: Sequence[Pair], settings: RolloutSettings, level: float) -> st
 
 def _at_least(hits: int, trials: int, rate: float) -> float:
     """Probability of so many hits or more, binomial."""
+    from scipy.special import bdtrc  # 35 MB and half a second, which a supervisor without a trial need not pay
+
     return float(bdtrc(hits - 1, trials, rate))
 
 
