@@ -8,6 +8,7 @@ from pathlib import Path
 from bentos.text_classifier.model import TextModel
 from tasks.architectures import Job, architectures
 from tasks.convert import export_graph
+from tasks.cross_validation import cross_validate, judged
 from tasks.errors import InputError
 from tasks.examples import read_part
 from tasks.manifests import Candidate, Dataset
@@ -15,8 +16,10 @@ from tasks.manifests import Candidate, Dataset
 LATENCY_TEXTS = 50
 
 
-def train(name: str, job: Job) -> Candidate:
+def train(name: str, job: Job, folds: int = 0) -> Candidate:
     """Trains the architecture called `name` and measures what a text would cost where it is served.
+
+    With `folds` it is judged by that many of the data set's folds instead of the validation part.
 
     Raises:
         InputError: no architecture has this name.
@@ -24,7 +27,10 @@ def train(name: str, job: Job) -> Candidate:
     known = architectures()
     if name not in known:
         raise InputError(f"train.candidates: no model is called {name!r}; there are {', '.join(known)}")
+    held_out = cross_validate(job, known[name].fit, folds) if folds else None
     candidate = known[name].fit(job)
+    if held_out is not None:
+        candidate = judged(candidate, held_out, job, folds)
     return candidate.model_copy(update={"latency_ms": latency(candidate, job.dataset)})
 
 

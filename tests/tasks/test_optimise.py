@@ -1,0 +1,119 @@
+"""Variants of a converted model: made, measured, and one picked by the stated policy."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from bentos.text_classifier.model import TextModel
+from tasks.architectures import Job, architectures
+from tasks.convert import convert
+from tasks.errors import InputError
+from tasks.manifests import Converted, Dataset, Variant
+from tasks.optimise import VARIANTS, optimise, pick
+from tasks.settings import Budget, OptimiseSettings, TrainSettings
+from tests.tasks.toy import make_dataset
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return make_dataset(tmp_path_factory.mktemp("data"), rows=200)
+
+
+@pytest.fixture(scope="module")
+def converted(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Converted:
+    folder = tmp_path_factory.mktemp("model")
+    hyper = {"width": 64, "units": 64, "vocabulary": 200}
+    train = TrainSettings(epochs=4, batch_size=16, learning_rate=5e-3)
+    job = Job(dataset, folder / "candidate", train, "quick", 1, hyper)
+    return convert(architectures()["lstm"].fit(job), dataset, folder / "converted")
+
+
+def test_every_variant_is_measured_and_one_is_picked(converted: Converted, dataset: Dataset, tmp_path: Path) -> None:
+    settings = OptimiseSettings(variants=("float32", "int8", "float16"))
+    optimised = optimise(converted, dataset, settings, Budget(), tmp_path / "out", gpu=False)
+    assert [variant.name for variant in optimised.variants] == ["float32", "int8", "float16"]
+    assert [variant.picked for variant in optimised.variants].count(True) == 1
+    for variant in optimised.variants:
+        assert variant.reason
+        assert variant.accuracy > 0.9
+        assert set(variant.per_class_recall) == set(dataset.labels)
+        assert set(variant.latency_ms) == set(variant.throughput) == {"1", "32"}
+        assert min(variant.latency_ms.values()) > 0
+        assert TextModel.load(variant.folder).predict(["the soup recipe"])[0].label == "food"
+    sizes = {variant.name: (variant.folder / "model.onnx").stat().st_size for variant in optimised.variants}
+    assert sizes["int8"] < 0.35 * sizes["float32"]
+    assert sizes["float16"] < 0.6 * sizes["float32"]
+    assert optimised.picked.folder.parent == tmp_path / "out"
+
+
+def test_int8_covers_tables_and_recurrences(converted: Converted, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(converted.folder, tmp_path / "int8")
+    VARIANTS["int8"](tmp_path / "int8")
+    graph = onnx.load(str(tmp_path / "int8" / "model.onnx")).graph
+    assert "DynamicQuantizeLSTM" in {node.op_type for node in graph.node}
+    floats = [one for one in graph.initializer if one.data_type == onnx.TensorProto.FLOAT]
+    assert max(int(np.prod(one.dims)) for one in floats) < 2000
+
+
+def test_an_unknown_variant_is_named(converted: Converted, dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="int4"):
+        optimise(converted, dataset, OptimiseSettings(variants=("int4",)), Budget(), tmp_path / "out", gpu=False)
+    assert not list(tmp_path.iterdir())
+
+
+def variant(name: str, milliseconds: float, megabytes: float, accuracy: float, **recalls: float) -> Variant:
+    return Variant(
+        name=name,
+        folder=Path(name),
+        size_bytes=int(megabytes * 1e6),
+        accuracy=accuracy,
+        per_class_recall={"a": accuracy, "b": accuracy} | recalls,
+        latency_ms={"1": milliseconds, "32": 10 * milliseconds},
+        throughput={"1": 1.0, "32": 1.0},
+    )
+
+
+def picked(*variants: Variant, **budget: Any) -> tuple[str, dict[str, str]]:
+    rows = {"a": 100.0, "b": 19.0}
+    judged = pick(variants, OptimiseSettings(), Budget(**budget), rows)
+    return next(one.name for one in judged if one.picked), {one.name: one.reason for one in judged}
+
+
+BASE = variant("float32", 2.0, 40, 0.90)
+
+
+def test_the_fastest_that_loses_little_is_picked() -> None:
+    name, reasons = picked(BASE, variant("int8", 1.0, 10, 0.898))
+    assert name == "int8"
+    assert reasons["int8"] == "2.00 x as fast as float32 and 4.00 x smaller, +0.20 points lost"
+
+
+def test_of_equally_fast_ones_the_smaller_is_picked() -> None:
+    assert picked(BASE, variant("int8", 2.1, 10, 0.90))[0] == "int8"
+    assert picked(BASE, variant("int8", 2.5, 10, 0.90))[0] == "float32"
+
+
+def test_a_loss_of_accuracy_falls_back_to_float_with_the_figures() -> None:
+    name, reasons = picked(BASE, variant("int8", 1.0, 10, 0.89))
+    assert name == "float32"
+    assert reasons["int8"] == "loses 1.00 points, more than 0.30"
+
+
+def test_a_class_that_loses_is_named_and_small_classes_do_not_decide() -> None:
+    name, reasons = picked(BASE, variant("int8", 1.0, 10, 0.90, a=0.8))
+    assert name == "float32"
+    assert "recall of 'a'" in reasons["int8"]
+    assert picked(BASE, variant("int8", 1.0, 10, 0.90, b=0.5))[0] == "int8"
+
+
+def test_the_budget_rules_out_what_is_too_large_or_too_slow() -> None:
+    assert picked(BASE, variant("int8", 3.0, 10, 0.90), max_size_mb=20)[0] == "int8"
+    assert picked(BASE, variant("int8", 1.0, 50, 0.90), max_size_mb=45)[0] == "float32"
+    name, reasons = picked(BASE, variant("int8", 1.0, 10, 0.90), max_latency_ms=0.5)
+    assert name == "int8"
+    assert reasons["int8"].startswith("none keeps to the budget")
