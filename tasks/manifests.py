@@ -99,14 +99,15 @@ class Dataset(Record):
 
 
 class Candidate(Record):
-    """A trained model: `folder` holds model.keras, model.json and the encoders' files, and
-    validation.npy with the float32 logits of the validation part."""
+    """A trained model: `folder` holds model.keras, model.json and the encoders' files, validation.npy with the
+    float32 logits of the validation part and, where it was cross-validated, held_out.npy."""
 
     name: str
     folder: Path
-    score: float = Field(description="the selection metric on the validation part, a fraction")
+    score: float = Field(description="the selection metric on the held-out rows, a fraction")
     error: float = Field(description="its standard error")
     metrics: dict[str, float] = {}
+    folds: int = Field(default=0, description="folds whose rows were held out; 0 for the validation part")
     seconds: float
     parameters: int
     size_bytes: int

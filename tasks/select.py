@@ -1,4 +1,4 @@
-"""Stage: choose among the trained candidates by their validation part and the budget."""
+"""Stage: choose among the trained candidates by rows that were held out and the budget."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,8 +7,10 @@ import numpy as np
 
 from bentos.text_classifier.manifest import Manifest
 from tasks.calibrate import outcome, rows_of
+from tasks.candidate import VALIDATION_LOGITS
+from tasks.cross_validation import HELD_OUT, pooled_targets
 from tasks.errors import InputError
-from tasks.kinds import KINDS
+from tasks.kinds import KINDS, standard_error
 from tasks.manifests import Candidate, Dataset, Selection
 from tasks.metrics import drawn
 from tasks.settings import Budget, TrainSettings
@@ -17,7 +19,6 @@ FASTER = 0.8
 """An equal candidate is preferred when it needs at most this share of the best one's time."""
 
 _ROUNDS = 200
-_VALIDATION = "validation.npy"
 
 
 def select(
@@ -26,7 +27,7 @@ def select(
     """The fastest candidate that is not told apart from the best one within the budget.
 
     The one-standard-error rule (Breiman et al. 1984), with the error of the *difference* from the
-    best candidate on the same validation rows, which is smaller than that of either score.
+    best candidate on the same held-out rows, which is smaller than that of either score.
 
     Raises:
         InputError: there is no candidate.
@@ -37,6 +38,7 @@ def select(
             f"no candidate was trained ({reasons or 'none was asked for'}): name others in train.candidates"
         )
     metric = train.metric or KINDS[dataset.task].metric
+    candidates = comparable(candidates, dataset, metric)
     ranked = sorted(candidates, key=lambda one: (-one.score, _cost(one), one.size_bytes, one.name))
     fitting = [one for one in ranked if not _over(one, budget)]
     if not fitting:
@@ -62,6 +64,33 @@ def select(
     return Selection(chosen=chosen, reason=reason + ".", candidates=candidates, skipped=skipped)
 
 
+def comparable(candidates: list[Candidate], dataset: Dataset, metric: str) -> list[Candidate]:
+    """The candidates with scores of the same rows: of the validation part, unless all had the same folds."""
+    if len({one.folds for one in candidates}) == 1:
+        return candidates
+    kind, targets = KINDS[dataset.task], rows_of(dataset, "validation")[1]
+    judged = []
+    for one in candidates:
+        logits = np.load(one.folder / VALIDATION_LOGITS)
+        metrics = kind.metrics(logits, targets)
+        error = standard_error(metric, logits, targets, kind, 0)
+        judged.append(one.model_copy(update={"score": metrics[metric], "error": error, "metrics": metrics, "folds": 0}))
+    return judged
+
+
+def held_out(candidate: Candidate, dataset: Dataset) -> tuple[np.ndarray, np.ndarray] | None:
+    """Logits and targets of the rows that the candidate's score is of; None when it left no logits."""
+    file = candidate.folder / (HELD_OUT if candidate.folds else VALIDATION_LOGITS)
+    targets = pooled_targets(dataset) if candidate.folds else rows_of(dataset, "validation")[1]
+    if not file.exists():
+        return None
+    logits = np.load(file)
+    if len(logits) != len(targets):
+        return None
+    known = ~np.isnan(logits).any(axis=1)
+    return logits[known], targets[known]
+
+
 def pareto(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
     """Every candidate with its score, latency and size, best first, and whether no other is better in all.
 
@@ -85,15 +114,13 @@ def _dominates(one: Candidate, other: Candidate) -> bool:
 
 
 def _error_of_difference(best: Candidate, other: Candidate, dataset: Dataset, metric: str) -> float:
-    """Standard error of the difference of two candidates' scores, by draws of the same validation rows for both."""
-    files = [one.folder / _VALIDATION for one in (best, other)]
-    targets = rows_of(dataset, "validation")[1]
-    logits = [np.load(file) for file in files if file.exists()]
-    if len(logits) < 2 or any(len(one) != len(targets) for one in logits):
+    """Standard error of the difference of two candidates' scores, by draws of the same held-out rows for both."""
+    rows = [held_out(one, dataset) for one in (best, other)]
+    if rows[0] is None or rows[1] is None:
         # Without the rows the scores count as independent, which errs on the side of 'equal'.
         return float(np.hypot(best.error, other.error))
     manifest = Manifest(task=dataset.task, labels=dataset.labels, encoders=[])
-    first, second = (drawn(outcome(one, targets, manifest), metric, seed=0, rounds=_ROUNDS) for one in logits)
+    first, second = (drawn(outcome(*row, manifest), metric, seed=0, rounds=_ROUNDS) for row in rows if row)
     return float(np.std(first - second))
 
 
@@ -113,7 +140,7 @@ def _cost(candidate: Candidate) -> float:
 
 
 def _best_reason(best: Candidate, fitting: list[Candidate], equals: list[Candidate], metric: str) -> str:
-    score = f"{_words(metric)} on the validation part, {best.score:.1%}"
+    score = f"{_words(metric)} {_rows(best)}, {best.score:.1%}"
     if len(fitting) == 1:
         return f"{best.name} was chosen because no other candidate was there to choose ({score})"
     reason = f"{best.name} was chosen because its {score}, is the best"
@@ -125,10 +152,14 @@ def _best_reason(best: Candidate, fitting: list[Candidate], equals: list[Candida
 
 def _equal_reason(chosen: Candidate, best: Candidate, error: float, metric: str) -> str:
     return (
-        f"{chosen.name} was chosen because its {_words(metric)} on the validation part, {chosen.score:.1%}, cannot be "
+        f"{chosen.name} was chosen because its {_words(metric)} {_rows(chosen)}, {chosen.score:.1%}, cannot be "
         f"told from the best, {best.score:.1%} of {best.name} (standard error of the difference "
         f"{100 * error:.1f} points), and it answers {_cost(best) / _cost(chosen):.1f} times as fast"
     )
+
+
+def _rows(candidate: Candidate) -> str:
+    return f"in {candidate.folds} folds" if candidate.folds else "on the validation part"
 
 
 def _words(metric: str) -> str:
