@@ -28,6 +28,35 @@ class Model:
         return [ValueError(item.text) if item.text == "bad" else Prediction(item.text, 1.0) for item in items]
 
 
+class Clock:
+    """Stands still but for the batches that are run."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    still = Clock()
+    monkeypatch.setattr("bentos.text_classifier.batching.time", still)
+    return still
+
+
+class Timed(Model):
+    """A model whose batches take `seconds` of the clock."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        super().__init__()
+        self.clock = clock
+        self.step = seconds
+
+    def infer(self, items: list[Item]) -> list[Prediction | Exception]:
+        self.clock.now += self.step
+        return super().infer(items)
+
+
 def run(model: Model, scenario: Callable[[Batcher], Coroutine[Any, Any, Any]], **limits: Any) -> Any:
     async def play() -> Any:
         batcher = Batcher(model.infer, **{"max_batch": 8, "max_queue": 100, "max_wait_seconds": 100.0} | limits)
@@ -113,7 +142,7 @@ def test_a_full_queue_refuses_at_once_and_says_for_how_long() -> None:
     assert len(answers) == 6
 
 
-def test_an_expected_wait_beyond_the_limit_refuses() -> None:
+def test_an_expected_wait_beyond_the_limit_refuses(clock: Clock) -> None:
     async def scenario(batcher: Batcher) -> None:
         await learned(batcher)
         asked = [batcher.submit(["x"], OPTIONS) for _ in range(2)]
@@ -122,7 +151,7 @@ def test_an_expected_wait_beyond_the_limit_refuses() -> None:
         patient = batcher.submit(["a stream waits its turn"], OPTIONS, patient=True)
         await asyncio.gather(*asked, patient)
 
-    run(Model(0.05), scenario, max_wait_seconds=0.06)
+    run(Timed(clock, 0.05), scenario, max_wait_seconds=0.06)
 
 
 def test_the_texts_of_a_client_that_left_are_never_run() -> None:
@@ -142,27 +171,12 @@ def test_the_texts_of_a_client_that_left_are_never_run() -> None:
     assert "gone" not in [text for batch in model.batches for text in batch]
 
 
-def test_short_batches_run_on_the_loop_and_long_ones_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Clock:
-        now = 0.0
-
-        def perf_counter(self) -> float:
-            return self.now
-
-    class Timed(Model):
-        def infer(self, items: list[Item]) -> list[Prediction | Exception]:
-            clock.now += self.seconds
-            self.threads.append(threading.current_thread().name)
-            return [Prediction(item.text, 1.0) for item in items]
-
-    clock = Clock()
-    monkeypatch.setattr("bentos.text_classifier.batching.time", clock)
-
+def test_short_batches_run_on_the_loop_and_long_ones_in_a_thread(clock: Clock) -> None:
     async def scenario(batcher: Batcher) -> None:
         for _ in range(3):
             await batcher.submit(["same text"], OPTIONS)
 
-    quick, slow = Timed(0.5 * INLINE_SECONDS), Timed(2 * INLINE_SECONDS)
+    quick, slow = Timed(clock, 0.5 * INLINE_SECONDS), Timed(clock, 2 * INLINE_SECONDS)
     run(quick, scenario)
     run(slow, scenario)
     assert set(quick.threads) == {"MainThread"}
