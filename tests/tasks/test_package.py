@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +98,20 @@ def test_a_full_disk_leaves_nothing_in_the_store(tmp_path: Path, monkeypatch: py
         packaging._place(built, "v9")
     left = [path for path in (tmp_path / "bentoml").rglob("*") if path.is_file()]
     assert left == []
+
+
+def test_the_dockerfile_is_pinned_unprivileged_and_holds_no_secret(packed: Package) -> None:
+    lines = (packed.path / "env" / "docker" / "Dockerfile").read_text().splitlines()
+    given: dict[str, list[str]] = {}
+    for line in lines:
+        if instruction := re.match("([A-Z]+) (.*)", line):
+            given.setdefault(instruction[1], []).append(instruction[2])
+    assert given["FROM"] == ["python:3.11-slim AS base-container"]
+    assert given["USER"][-1] == "bentoml"
+    assert given["ENTRYPOINT"] == ['[ "/home/bentoml/bento/env/docker/entrypoint.sh" ]']
+    assert "ADD" not in given
+    assert not any(word in "\n".join(lines).lower() for word in ("password", "token=", "secret=", "http://"))
+    assert any("pip install -r $BENTO_PATH/env/python/requirements.txt" in line for line in lines)
+    # What it copies is there.
+    for source in ("env/docker/entrypoint.sh", "env/python/requirements.txt", "src/bentos"):
+        assert (packed.path / source).exists()
