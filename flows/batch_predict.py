@@ -9,8 +9,8 @@ from pydantic import Field
 
 from bentos.text_classifier.cpus import allowed_cpus
 from flows import command_line
-from flows.console import Console
-from flows.predict_files import CONSOLE, predict_files
+from flows.console import current
+from flows.predict_files import predict_files
 from flows.task_runners import RunnerName, task_runner
 from tasks.batch import outputs_of
 from tasks.served_model import served_model
@@ -58,7 +58,7 @@ def batch_predict_flow(config: BatchPredictConfig) -> dict[str, Any]:
     Raises:
         InputError: the input, the output, the version or a label cannot be used.
     """
-    console = CONSOLE.get() or Console()
+    console = current()
     model = config.model or served_model(state_folder(), config.bento)
     pairs = outputs_of(config.input, config.output, config.format)
     console.line(f"{config.input}: {len(pairs):,} {'files' if len(pairs) > 1 else 'input'}")
@@ -83,16 +83,6 @@ def batch_predict_flow(config: BatchPredictConfig) -> dict[str, Any]:
     return {"files": len(rows), **totals, "model": results[0].model}
 
 
-def main(config: BatchPredictConfig, console: Console) -> None:
-    """The command: the same flow, its lines on this terminal."""
-    token = CONSOLE.set(console)
-    try:
-        batch_predict_flow(config)
-    finally:
-        CONSOLE.reset(token)
-
-
 if __name__ == "__main__":
-    command_line.run(
-        BatchPredictConfig, "python -m flows.batch_predict", state_folder() / "logs" / "batch-predict.log", main
-    )
+    log = state_folder() / "logs" / "batch-predict.log"
+    command_line.run(BatchPredictConfig, "python -m flows.batch_predict", log, batch_predict_flow)

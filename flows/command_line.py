@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
-from flows.console import Console, quiet
+from flows.console import Console, quiet, shown_on
 from tasks.errors import InputError, PipelineError
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -54,19 +54,22 @@ def _option_error(entry: object) -> str:
     return f"--{option}: {entry['msg']} (given: {entry['input']!r})"
 
 
-def run(config: type[Config], program: str, log: Path, body: Callable[[Config, Console], None]) -> None:
-    """Runs `body` as a command and exits: 0, or the error's status after one message and no traceback."""
+def run(config: type[Config], program: str, log: Path, body: Callable[[Config], object]) -> None:
+    """Runs `body` (mostly a flow), its lines on this terminal, and exits.
+
+    The status is 0, or the error's, after one message and no traceback.
+    """
     try:
         parameters = parse(config, program, sys.argv[1:])
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
-    with quiet(log) as console:
-        status = _guarded(lambda: body(parameters, console), console, log)
+    with quiet(log) as console, shown_on(console):
+        status = _guarded(lambda: body(parameters), console, log)
     sys.exit(status)
 
 
-def _guarded(body: Callable[[], None], console: Console, log: Path) -> int:
+def _guarded(body: Callable[[], object], console: Console, log: Path) -> int:
     try:
         body()
     except PipelineError as error:

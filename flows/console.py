@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TextIO
 
@@ -57,6 +58,24 @@ class Console:
             self._bar.close()
             self._bar = None
         self._last = time.monotonic()
+
+
+_CURRENT: ContextVar[Console | None] = ContextVar("console", default=None)
+
+
+def current() -> Console:
+    """The console of the command that runs; this process's own output in a run that a worker started."""
+    return _CURRENT.get() or Console()
+
+
+@contextlib.contextmanager
+def shown_on(console: Console) -> Iterator[None]:
+    """Makes `console` the current one while the block lasts."""
+    token = _CURRENT.set(console)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
 
 
 @contextlib.contextmanager

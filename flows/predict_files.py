@@ -1,31 +1,26 @@
 """One Prefect task a file to predict. A module of its own, so that Dask's processes can import the task."""
 
-from contextvars import ContextVar
 from pathlib import Path
 
 from prefect import flow, task
 
-from flows.console import Console
+from flows.console import current
 from tasks.batch import BatchResult, about_rows, batch_predict
 from tasks.settings import BatchSettings, SourceSettings
-
-CONSOLE: ContextVar[Console | None] = ContextVar("console", default=None)
 
 
 def predict(source: SourceSettings, output: Path, model: Path, batch: BatchSettings) -> BatchResult:
     """One input; a worker that dies costs only this, and the next attempt goes on from its finished chunks."""
-    console = CONSOLE.get()
-    total = about_rows(source.source) if console else None
+    console = current()
+    total = about_rows(source.source)
 
     def show(rows: int, text: str) -> None:
-        if console:
-            console.progress(output.name[:12], min(rows / total, 1.0) if total else 0.0, text)
+        console.progress(output.name[:12], min(rows / total, 1.0) if total else 0.0, text)
 
     try:
         return batch_predict(source, output, model, batch, show)
     finally:
-        if console:
-            console.finish_progress()
+        console.finish_progress()
 
 
 # Not as a decorator: Dask sends the function by its name, under which it must be found itself.

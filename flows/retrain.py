@@ -1,7 +1,6 @@
 """From a table of labelled text to a live, smoke-tested model service: `python -m flows.retrain`."""
 
 import os
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,13 @@ from prefect import flow
 
 from flows import command_line
 from flows.config import RetrainConfig
-from flows.console import Console
+from flows.console import current
 from flows.exclusive import exclusive
 from flows.publish import conclusion, publish
 from flows.retraining import Retraining
 from flows.running import recorded
 from tasks.report.run import as_json
 from tasks.state import state_folder
-
-CONSOLE: ContextVar[Console | None] = ContextVar("console", default=None)
 
 
 @flow(name="retrain", validate_parameters=True)
@@ -33,7 +30,7 @@ def retrain(config: RetrainConfig) -> dict[str, Any]:
         GateRefused: the model is not good enough.
         DeploymentError: the smoke test or the deployment failed.
     """
-    console = CONSOLE.get() or Console()
+    console = current()
     state = state_folder()
     with recorded(), exclusive(state, wait=config.wait, console=console):
         folder = _run_folder(state)
@@ -60,14 +57,5 @@ def _run_folder(state: Path) -> Path:
     return folder
 
 
-def main(config: RetrainConfig, console: Console) -> None:
-    """The command: the same flow, its lines on this terminal."""
-    token = CONSOLE.set(console)
-    try:
-        retrain(config)
-    finally:
-        CONSOLE.reset(token)
-
-
 if __name__ == "__main__":
-    command_line.run(RetrainConfig, "python -m flows.retrain", state_folder() / "logs" / "retrain.log", main)
+    command_line.run(RetrainConfig, "python -m flows.retrain", state_folder() / "logs" / "retrain.log", retrain)

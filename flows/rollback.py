@@ -1,17 +1,13 @@
 """Back to an earlier version, at once and without training: `python -m flows.rollback [--to VERSION]`."""
 
-from contextvars import ContextVar
-
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows import command_line
-from flows.console import Console
+from flows.console import current
 from tasks.deploy import rollback as return_to
 from tasks.manifests import Deployment
 from tasks.state import state_folder
-
-CONSOLE: ContextVar[Console | None] = ContextVar("console", default=None)
 
 
 class RollbackConfig(BaseModel):
@@ -33,20 +29,11 @@ def rollback(config: RollbackConfig) -> Deployment:
         InputError: there is no such version.
         DeploymentError: it does not come up; the live version still answers.
     """
-    console = CONSOLE.get() or Console()
+    console = current()
     done = return_to(config.to, state_folder(), config.why)
     console.line(f"{done.tag} answers on {done.url} again, in place of {done.previous}")
     return done
 
 
-def main(config: RollbackConfig, console: Console) -> None:
-    """The command: the same flow, its line on this terminal."""
-    token = CONSOLE.set(console)
-    try:
-        rollback(config)
-    finally:
-        CONSOLE.reset(token)
-
-
 if __name__ == "__main__":
-    command_line.run(RollbackConfig, "python -m flows.rollback", state_folder() / "logs" / "rollback.log", main)
+    command_line.run(RollbackConfig, "python -m flows.rollback", state_folder() / "logs" / "rollback.log", rollback)

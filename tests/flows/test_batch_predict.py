@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 
-from flows.batch_predict import BatchPredictConfig, batch_predict_flow, main
-from flows.console import Console
+from flows.batch_predict import BatchPredictConfig, batch_predict_flow
+from flows.console import Console, shown_on
 from tasks.errors import InputError
 from tests.bentos.model_folder import WORDS, grams_folder, sentence
 
@@ -48,10 +48,9 @@ def test_many_files_are_shared_out_over_the_processes_of_a_dask_cluster(inputs: 
 
 def test_one_output_takes_the_rows_of_all_files(inputs: Path, tmp_path: Path) -> None:
     out = io.StringIO()
-    main(
-        BatchPredictConfig(input=str(inputs), output=tmp_path / "out.parquet", model=tmp_path / "model"),
-        Console(out, io.StringIO()),
-    )
+    config = BatchPredictConfig(input=str(inputs), output=tmp_path / "out.parquet", model=tmp_path / "model")
+    with shown_on(Console(out, io.StringIO())):
+        batch_predict_flow(config)
     rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
     assert [row["line"] for row in rows] == [*range(1, 51), *range(1, 52), *range(1, 53)]
     assert "153 rows by text_classifier:v1, 0 marked with an error" in out.getvalue()

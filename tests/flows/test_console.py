@@ -3,13 +3,13 @@ import os
 import subprocess
 import sys
 
-from flows.console import Console
+from flows.console import Console, current, shown_on
 from tests.conftest import ROOT
 
 NOISY = """
 import os, sys
 from pathlib import Path
-from flows.console import quiet
+from flows.console import Console, current, shown_on
 with quiet(Path(sys.argv[1])) as console:
     print("python noise")
     os.write(2, b"native noise\\n")
@@ -42,6 +42,15 @@ def test_a_terminal_gets_a_bar():
     with os.fdopen(terminal, "w") as error:
         console = Console(io.StringIO(), error)
         console.progress("train cnn", 0.5, "epoch 3")
-        assert b"50%" in os.read(controller, 1000)
+        drawn = b""
+        while b"50%" not in drawn:
+            drawn += os.read(controller, 1000)
         console.finish_progress()
     os.close(controller)
+
+
+def test_a_flow_finds_the_console_of_its_command_and_its_own_without_one():
+    mine = Console(io.StringIO())
+    with shown_on(mine):
+        assert current() is mine
+    assert current() is not mine
