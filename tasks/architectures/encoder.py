@@ -16,6 +16,9 @@ from tasks.pretrained.folder import Pretrained, unread
 from tasks.settings import Effort, TrainSettings
 from tasks.training import Recipe, fit
 
+FEW = 1_000
+"""Training rows below which the weights are averaged over the last epoch instead of chosen by an epoch's score."""
+
 
 class FineTuned:
     """The encoder's pooled vector under a linear layer (Devlin et al. 2019), with layer-wise rates (ULMFiT, 2018)."""
@@ -30,15 +33,18 @@ class FineTuned:
 
     def hyper(self, dataset: Dataset, effort: Effort) -> dict[str, Any]:
         steps_wanted = {"standard": 700, "thorough": 1500}.get(effort, 300)
-        epochs = np.clip(steps_wanted * 32 / dataset.rows["train"], 2, 15)
+        few = dataset.rows["train"] < FEW
+        epochs = np.clip(steps_wanted * 32 / dataset.rows["train"], 2, 40 if few else 15)
         return {
             "max_length": {"quick": 64, "standard": 128, "thorough": 256}[effort],
             "epochs": round(float(epochs)),
-            "batch_size": 32,
+            "batch_size": 16 if few else 32,
             "learning_rate": 2e-4,
             "layer_decay": 0.8,
             "decay": 0.01,
             "smoothing": 0.1,
+            # A handful of validation rows cannot tell the better epoch.
+            "average": few,
             "seconds": {"quick": 60.0, "standard": 600.0, "thorough": 3600.0}[effort],
         }
 
@@ -53,7 +59,7 @@ class FineTuned:
         def build() -> keras.Model:
             ids: Any = keras.Input((None,), dtype="int32", name=settings.name)
             mask = mask_of(ids, settings.pad_id)
-            text = pooled(encode_tokens(pretrained.shape, ids, mask), mask, pretrained.pooling)
+            text = pooled(encode_tokens(pretrained.shape, ids, mask)[-1], mask, pretrained.pooling)
             text = keras.layers.Dropout(0.1)(text)
             logits = keras.layers.Dense(labels, dtype="float32", name="logits")(text)
             model = keras.Model({settings.name: ids}, logits, name=self.name)
@@ -67,6 +73,7 @@ class FineTuned:
             schedule="linear",
             decay=hyper["decay"],
             smoothing=hyper["smoothing"],
+            average=hyper["average"],
             seconds=hyper["seconds"],
             rates=rates(pretrained.shape.layers, hyper["layer_decay"]),
         )

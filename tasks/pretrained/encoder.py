@@ -120,14 +120,16 @@ class Block(keras.layers.Layer):
         return super().get_config() | {"shape": asdict(self.shape)}
 
 
-def encode_tokens(shape: Shape, ids: Any, mask: Any) -> Any:
-    """The last layer's vectors, [n, t, width], of token ids [n, t] with `mask` float32 [n, t, 1]."""
+def encode_tokens(shape: Shape, ids: Any, mask: Any) -> list[Any]:
+    """Each layer's vectors, [n, t, width], of token ids [n, t] with `mask` float32 [n, t, 1]; the last layer's last."""
     settings = asdict(shape)
     bias = (1.0 - ops.expand_dims(ops.transpose(mask, (0, 2, 1)), 1)) * -1e9
     values = InputEmbedding(settings, name="embedding")(ids)
+    layers = []
     for number in range(shape.layers):
         values = Block(settings, name=f"block_{number}")(values, bias)
-    return values
+        layers.append(values)
+    return layers
 
 
 def pooled(values: Any, mask: Any, pooling: str) -> Any:

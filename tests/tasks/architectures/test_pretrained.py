@@ -13,7 +13,7 @@ from tests.tasks.toy import make_dataset
 
 HYPER = {
     "encoder": {"epochs": 4, "batch_size": 16, "learning_rate": 1e-2, "layer_decay": 1.0},
-    "stack": {"weights": (1.0, 2.0), "c": (0.5,)},
+    "stack": {"weights": ((1.0, 0.0), (2.0, 2.0)), "c": (0.5, 1.0)},
 }
 
 

@@ -21,7 +21,7 @@ def embedder(pretrained: Pretrained, max_length: int = 32) -> tuple[keras.Model,
     encoder = pretrained.token_encoder(max_length)
     ids = keras.Input((None,), dtype="int32", name=encoder.settings.name)
     mask = mask_of(ids, encoder.settings.pad_id)
-    model = keras.Model({encoder.settings.name: ids}, mean_over(encode_tokens(pretrained.shape, ids, mask), mask))
+    model = keras.Model({encoder.settings.name: ids}, mean_over(encode_tokens(pretrained.shape, ids, mask)[-1], mask))
     pretrained.load_into(model)
     return model, encoder
 
