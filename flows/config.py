@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from tasks.settings import (
     Budget,
@@ -10,6 +10,7 @@ from tasks.settings import (
     Effort,
     GateSettings,
     OptimiseSettings,
+    SecuritySettings,
     ServeSettings,
     SourceSettings,
     TrainSettings,
@@ -18,6 +19,10 @@ from tasks.settings import (
 
 class RetrainConfig(Budget, SourceSettings):
     """From a table of labelled text to a live, smoke-tested model service."""
+
+    # Only the command line has a default source: a run asked for through Prefect with empty parameters
+    # (prefect#19501) is refused, where it would else train on the embedded source and replace the live version.
+    model_config = ConfigDict(json_schema_extra={"required": ["source"]})
 
     validation_source: str | None = Field(default=None, min_length=1)
     """Rows to choose by, instead of a part of the source; never trained on unless `data.refit`."""
@@ -47,3 +52,5 @@ class RetrainConfig(Budget, SourceSettings):
     """Variants of the converted model."""
     serve: ServeSettings = ServeSettings()
     """Where and with what the model is served."""
+    security: SecuritySettings = SecuritySettings()
+    """What protects the model and the service."""

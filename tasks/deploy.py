@@ -16,7 +16,7 @@ from tasks.serving import control, lifecycle, processes
 from tasks.serving.listener import open_listener
 from tasks.serving.record import Live, Version, note, read_live
 from tasks.serving.rollout import Withdrawn, roll_out
-from tasks.settings import ServeSettings
+from tasks.settings import SecuritySettings, ServeSettings
 from tasks.smoke import check_contract, check_known, smoke, trial
 
 SETTLE_SECONDS = 15.0
@@ -29,6 +29,7 @@ def deploy(
     known: list[tuple[str, str]],
     state: Path,
     why: str = "a new version was trained",
+    security: SecuritySettings = SecuritySettings(),  # noqa: B008 (frozen)
 ) -> Deployment:
     """Smoke test on a spare port, hot swap, the same questions again through the public port.
 
@@ -36,15 +37,16 @@ def deploy(
         known: texts with the answers that the model must give, see `smoke.known_answers`.
         state: where `live.json` lies, which names the live version.
         why: kept in the history.
+        security: what protects the version, for as long as it is served.
 
     Raises:
         DeploymentError: something failed; the version that was live still is, and answered all along.
     """
-    version = Version.of(package, serve)
+    version = Version.of(package, serve, security)
     with _one_at_a_time(state):
         before = read_live(state)
         try:
-            checks = smoke(package, serve, known, state)
+            checks = smoke(package, serve, known, state, security)
             _listen(state, serve)
             stages = _try_out(state, version, before)
             running = lifecycle.swap(state, version, "deployed", why)
@@ -93,7 +95,7 @@ def _earlier(live: Live, to: str | None) -> Version:
             raise InputError(f"{live.version.tag} is the only version that was deployed: there is none to return to")
     else:
         tag = to if ":" in to else f"{NAME}:{to}"
-        version = live.find(tag) or _stored(tag, live.version.serve)
+        version = live.find(tag) or _stored(tag, live.version)
         if version is None:
             raise InputError(f"there is no version {tag}; versions that were live before: {offered}")
     if not bento_source(version.path).is_dir():
@@ -101,11 +103,12 @@ def _earlier(live: Live, to: str | None) -> Version:
     return version
 
 
-def _stored(tag: str, serve: ServeSettings) -> Version | None:
+def _stored(tag: str, live: Version) -> Version | None:
     path = store() / tag.partition(":")[2]
     if not bento_source(path).is_dir():
         return None
-    return Version(tag=tag, path=path, content=content_of(bento_source(path)), serve=serve)
+    content = content_of(bento_source(path))
+    return Version(tag=tag, path=path, content=content, serve=live.serve, security=live.security)
 
 
 def _listen(state: Path, serve: ServeSettings) -> None:

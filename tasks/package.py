@@ -14,18 +14,28 @@ import yaml
 
 from bentos.text_classifier import manifest as model_manifest
 from bentos.text_classifier.settings import SETTINGS, ServiceSettings
-from tasks.errors import DeploymentError
+from tasks.errors import DeploymentError, InputError
 from tasks.manifests import Evaluation, Package, content_of
-from tasks.settings import ServeSettings
+from tasks.sbom import write_sbom
+from tasks.settings import SecuritySettings, ServeSettings
+from tasks.signing import sign
 from tasks.state import ROOT
 
 NAME = "text_classifier"
 SOURCE = ROOT / "bentos" / NAME
 IN_BENTO = Path("bentos") / NAME
 CARD = "MODEL_CARD.md"
+_SEALED_CARD = "The model and its card are encrypted; the service shows the card at GET /model."
 
 
-def package(evaluation: Evaluation, serve: ServeSettings, card: str, lineage: dict[str, str], folder: Path) -> Package:
+def package(
+    evaluation: Evaluation,
+    serve: ServeSettings,
+    card: str,
+    lineage: dict[str, str],
+    folder: Path,
+    security: SecuritySettings = SecuritySettings(),  # noqa: B008 (frozen)
+) -> Package:
     """Builds the bento `text_classifier:<UTC time>-<8 hex of content>` and puts it into BentoML's store.
 
     The model folder, its card and the service's settings lie inside the bento's source, so that
@@ -38,16 +48,24 @@ def package(evaluation: Evaluation, serve: ServeSettings, card: str, lineage: di
         card: the model card, Markdown.
         lineage: content hashes by stage; kept in `model.json`.
         folder: working space; left with the bento's source.
+        security: whether the model is sealed and the bento signed.
 
     Raises:
         DeploymentError: BentoML cannot build it, or the store cannot hold it.
+        InputError: a key that is asked for cannot be used.
     """
     source = folder / "source"
     _lay_out(source, evaluation.folder, serve, card, lineage)
     content = content_of(source)
     name = f"{datetime.now(UTC):%Y%m%d%H%M%S}-{content[:8]}"
     _name_version(source, name, content)
-    path = _place(_build(source, name, serve, lineage, folder), name)
+    if security.encrypt is not None:
+        _seal(source / IN_BENTO / "model", security.encrypt)
+    built = _build(source, name, lineage, folder, sealed=security.encrypt is not None)
+    write_sbom(built, f"{NAME}:{name}", content)
+    if security.sign is not None:
+        sign(built, security.sign)
+    path = _place(built, name)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return Package(tag=f"{NAME}:{name}", path=path, size_bytes=size, content=content)
 
@@ -90,13 +108,25 @@ def _name_version(source: Path, name: str, content: str) -> None:
     file.write_bytes(model_manifest.dump(manifest))
 
 
-def _build(source: Path, name: str, serve: ServeSettings, lineage: dict[str, str], folder: Path) -> Path:
+def _seal(model: Path, source: str) -> None:
+    # Imported here: who encrypts nothing does not pay for it.
+    from bentos.text_classifier.keys import KeyProblem, provider_of
+    from bentos.text_classifier.sealing import seal_folder
+
+    try:
+        seal_folder(model, provider_of(source))
+    except KeyProblem as error:
+        raise InputError(f"security.encrypt: {error}") from error
+
+
+def _build(source: Path, name: str, lineage: dict[str, str], folder: Path, *, sealed: bool) -> Path:
     """Builds in a private home; a process of its own imports exactly the code that ships."""
     build_file = {
         "service": "bentos.text_classifier.service",
         "name": NAME,
         "labels": {stage: content[:63] for stage, content in lineage.items()},
-        "description": f"file:{IN_BENTO / 'model' / CARD}",
+        # The card names the labels, which are sealed too.
+        "description": _SEALED_CARD if sealed else f"file:{IN_BENTO / 'model' / CARD}",
         "include": ["*"],
         "python": {"requirements_txt": str(IN_BENTO / "requirements.txt"), "lock_packages": False},
         "docker": {"python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},

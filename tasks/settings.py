@@ -7,7 +7,7 @@ parameters, from which the Prefect form, the command line and a deployment's YAM
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Effort = Literal["quick", "standard", "thorough"]
 
@@ -206,6 +206,10 @@ class ServeSettings(Settings):
     """Texts a request."""
     max_body_mb: float = Field(default=8, gt=0)
     """Size of a request."""
+    prediction_share: float = Field(default=1.0, ge=0, le=1)
+    """Share of the predictions that are recorded for watching; of a long burst less."""
+    store_texts: bool = False
+    """Record predictions with their text; with a keyed hash and statistics of it alone when not set."""
     smoke_latency_ms: float = Field(default=1000, gt=0)
     """The smoke test's bound for one text."""
     retain: int = Field(default=5, ge=2)
@@ -221,6 +225,66 @@ class WatchSettings(Settings):
     """Chance that one look at unchanged traffic raises a false alarm, over all statistics together."""
     min_rows: int = Field(default=100, ge=10)
     """With fewer different texts the answer is `too few`."""
+
+
+class FeedbackSettings(Settings):
+    """How feedback becomes training rows, and how much of it one client, or all, may bring in."""
+
+    use: bool = True
+    """Join feedback to the training rows of a retrain."""
+    weight: float = Field(default=1.0, gt=0)
+    """Weight of a feedback row in training; other rows have 1."""
+    per_client_a_day: int = Field(default=100, gt=0)
+    """Rows of one client and day that are looked at."""
+    share: float = Field(default=0.1, ge=0, le=1)
+    """Most rows that join, as a share of the training rows."""
+    client_share: float = Field(default=0.5, gt=0, le=1)
+    """Most of those that come from one client alone."""
+    min_clients: int = Field(default=1, gt=0)
+    """Different clients that must say the same of a text."""
+    enough: int = Field(default=200, gt=0)
+    """New rows for which a retrain is worth its time."""
+
+
+class SecuritySettings(Settings):
+    """What protects the model and the service; each part is off until it is named, see docs/security.md."""
+
+    encrypt: str | None = None
+    """Source of the 256-bit key that seals the model in the bento: file:PATH, env:NAME, or a key service's."""
+    sign: Path | None = None
+    """Private key (PEM, NIST curve) that signs the bento; its public half is written beside it as NAME.pub."""
+    verify: Path | None = None
+    """Public key (PEM) that every bento must be signed by; that beside `sign` when not given."""
+    require_keys: bool = False
+    """Answer only callers with an API key: python -m tasks.serving.keys add NAME."""
+    force_open: bool = False
+    """Listen on other addresses than loopback although no API key is asked for."""
+    tls_certificate: Path | None = None
+    """Certificate chain (PEM): serve HTTPS."""
+    tls_key: Path | None = None
+    """Its private key (PEM)."""
+    tls_client_ca: Path | None = None
+    """Answer only clients with a certificate of this authority (PEM)."""
+    private_requests: bool = False
+    """Publish keys by which clients may encrypt requests and get encrypted answers (HPKE)."""
+
+    @field_validator("encrypt")
+    @classmethod
+    def _absolute_source(cls, source: str | None) -> str | None:
+        # Workers run elsewhere than the command in which the path was typed.
+        if source and source.startswith("file:"):
+            return f"file:{Path(source.removeprefix('file:')).absolute()}"
+        return source
+
+    @field_validator("sign", "verify", "tls_certificate", "tls_key", "tls_client_ca")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path and path.absolute()
+
+    @property
+    def public_key(self) -> Path | None:
+        """By what bentos are verified; None when they are not."""
+        return self.verify or (self.sign and self.sign.with_name(f"{self.sign.name}.pub"))
 
 
 class BatchSettings(Settings):

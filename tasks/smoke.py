@@ -19,7 +19,7 @@ from tasks.serving import processes
 from tasks.serving.listener import spare_port
 from tasks.serving.record import Version
 from tasks.serving.worker import launch, tail, worker_log
-from tasks.settings import ServeSettings
+from tasks.settings import SecuritySettings, ServeSettings
 
 START_SECONDS = 60.0
 _TIMED_REQUESTS = 30
@@ -40,13 +40,18 @@ ODD = ["", " \t\n", "\u200b\u200d", "\x00\x01", "\ud800", "qzxqzx wvkwvk", "好"
 
 
 def smoke(
-    package: Package, serve: ServeSettings, known: list[tuple[str, str]], state: Path | None = None
+    package: Package,
+    serve: ServeSettings,
+    known: list[tuple[str, str]],
+    state: Path | None = None,
+    security: SecuritySettings = SecuritySettings(),  # noqa: B008 (frozen)
 ) -> list[dict[str, Any]]:
     """Starts the package on a spare port and checks contract, known answers, bad input and latency.
 
     Args:
         known: texts with the answers that the model must give, see `known_answers`.
         state: marks the process as this deployment's, so that a later command finds what a crash leaves.
+        security: by what the package is verified and opened.
 
     Returns:
         One entry a check: name, passed, detail, and for the latency `median_ms`.
@@ -54,7 +59,8 @@ def smoke(
     Raises:
         DeploymentError: the service did not start or a check failed; the message says which and why.
     """
-    with tempfile.TemporaryDirectory() as spare, trial(Version.of(package, serve), state or Path(spare)) as tried:
+    version = Version.of(package, serve, security)
+    with tempfile.TemporaryDirectory() as spare, trial(version, state or Path(spare)) as tried:
         return check_service(tried.client, package.tag, serve, known)
 
 

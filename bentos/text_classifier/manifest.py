@@ -10,6 +10,12 @@ MANIFEST = "model.json"
 GRAPH = "model.onnx"
 CARD = "MODEL_CARD.md"
 
+SEALED = b"sealed-1\n"
+"""How every file of an encrypted model folder begins; see `sealing.py`."""
+WRAPPED_KEY = "model.key"
+KEY_VARIABLE = "TEXT_CLASSIFIER_KEY"
+"""Names the source of the key that opens a sealed model."""
+
 
 class TokenSettings(msgspec.Struct, frozen=True, tag="tokens", tag_field="kind"):
     """A sub-word encoder: a Hugging Face `tokenizer.json` beside the manifest.

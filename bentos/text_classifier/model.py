@@ -9,7 +9,7 @@ import onnxruntime
 
 from bentos.text_classifier.decoding import DECODERS, Options, Prediction
 from bentos.text_classifier.encoding import LOADERS, Inputs, ReadFile
-from bentos.text_classifier.manifest import CARD, GRAPH, MANIFEST, parse
+from bentos.text_classifier.manifest import CARD, GRAPH, MANIFEST, SEALED, WRAPPED_KEY, parse
 from bentos.text_classifier.scope import ScopeRule
 
 CPU = ("CPUExecutionProvider",)
@@ -63,11 +63,20 @@ class TextModel:
         self._decode = DECODERS[self.manifest.task]
 
     @classmethod
-    def load(cls, folder: Path, *, threads: int = 1, providers: Sequence[str] = CPU) -> "TextModel":
-        """Opens the model folder at `folder`: `model.json`, `model.onnx` and the encoders' files."""
-        model = cls(lambda name: (folder / name).read_bytes(), folder / GRAPH, threads=threads, providers=providers)
-        if (folder / CARD).is_file():
-            model.card = (folder / CARD).read_text("utf-8")
+    def load(
+        cls, folder: Path, *, threads: int = 1, providers: Sequence[str] = CPU, key: str | None = None
+    ) -> "TextModel":
+        """Opens the model folder at `folder`: `model.json`, `model.onnx` and the encoders' files.
+
+        A sealed folder is opened in memory by the key that `key`, else TEXT_CLASSIFIER_KEY, names.
+        """
+        try:
+            read, graph = _reader(folder, key)
+            model = cls(read, graph, threads=threads, providers=providers)
+            if (folder / CARD).is_file():
+                model.card = read(CARD).decode()
+        except (OSError, ValueError) as error:
+            raise ModelError(str(error)) from error
         return model
 
     def encode(self, texts: Sequence[str]) -> Inputs:
@@ -105,3 +114,19 @@ class TextModel:
     def predict(self, texts: Sequence[str], options: Options = Options()) -> list[Prediction]:  # noqa: B008 (frozen)
         """Encode, run and decode `texts` as one batch."""
         return self.decode(self.run(self.encode(texts)), options, texts) if texts else []
+
+
+def _reader(folder: Path, key: str | None) -> tuple[ReadFile, Path | bytes]:
+    """How the folder's files are read, and its graph: a path, or the opened bytes of a sealed one."""
+    manifest = folder / MANIFEST
+    if manifest.is_file():
+        with manifest.open("rb") as stream:
+            sealed = stream.read(len(SEALED)) == SEALED
+        # `model.key` counts too, since the first bytes of the manifest may have been changed.
+        if sealed or (folder / WRAPPED_KEY).exists():
+            # Imported here: who encrypts nothing does not pay for it.
+            from bentos.text_classifier.sealing import opened
+
+            read = opened(folder, key)
+            return read, read(GRAPH)
+    return lambda name: (folder / name).read_bytes(), folder / GRAPH

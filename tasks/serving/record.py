@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from tasks.errors import DeploymentError
 from tasks.manifests import Package, Record
-from tasks.settings import ServeSettings
+from tasks.settings import SecuritySettings, ServeSettings
 
 LIVE = "live.json"
 HISTORY = "history.jsonl"
 
-Event = Literal["deployed", "rolled back", "withdrawn", "refused"]
+Event = Literal["deployed", "rolled back", "withdrawn", "refused", "key rotated"]
 
 
 class Version(Record):
@@ -27,10 +27,16 @@ class Version(Record):
     path: Path
     content: str
     serve: ServeSettings
+    security: SecuritySettings = SecuritySettings()
 
     @classmethod
-    def of(cls, package: Package, serve: ServeSettings) -> "Version":
-        return cls(tag=package.tag, path=package.path, content=package.content, serve=serve)
+    def of(
+        cls,
+        package: Package,
+        serve: ServeSettings,
+        security: SecuritySettings = SecuritySettings(),  # noqa: B008 (frozen)
+    ) -> "Version":
+        return cls(tag=package.tag, path=package.path, content=package.content, serve=serve, security=security)
 
 
 class Live(Record):

@@ -11,9 +11,11 @@ from typing import IO
 
 from bentos.text_classifier.cpus import share
 from bentos.text_classifier.relay import RULE_VARIABLE
+from tasks.serving import protection
 from tasks.serving.control import folder
 from tasks.serving.processes import Role, marked
 from tasks.serving.record import Version
+from tasks.state import ROOT
 
 MODULE = "bentos.text_classifier.worker"
 _LOG_BYTES = 5_000_000
@@ -43,9 +45,10 @@ def launch(
         environment[RULE_VARIABLE] = str(folder(state) / "relay.json")
     for name in ("PYTHONPATH", "TEXT_CLASSIFIER_MODEL"):
         environment.pop(name, None)  # code and model are the bento's own
+    environment |= protection.environment(version.security, state, role)
     return subprocess.Popen(
-        command,
-        cwd=version.path / "src",
+        protection.verified(command, version),
+        cwd=ROOT if version.security.public_key else version.path / "src",
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=log,
