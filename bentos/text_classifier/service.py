@@ -10,7 +10,7 @@ from typing import Any
 
 from bentos.text_classifier.cpus import share
 from bentos.text_classifier.process import counters_folder, limit_libraries, raise_descriptor_limit, settle_memory
-from bentos.text_classifier.settings import SETTINGS, load_settings, model_folder
+from bentos.text_classifier.settings import SETTINGS, ServiceSettings, load_settings, model_folder
 
 _FOLDER = model_folder()
 _SETTINGS = load_settings(_FOLDER.parent / SETTINGS)
@@ -52,9 +52,16 @@ class Front:
         await self.bentoml(scope, receive, send)
 
 
+def _resources(settings: ServiceSettings) -> dict[str, str | int]:
+    """What the bento asks of a platform, in BentoML's words; what is not set is not asked for."""
+    asked = {"cpu": settings.cpu and f"{settings.cpu:g}", "memory": settings.memory, "gpu": settings.gpu}
+    return {name: value for name, value in asked.items() if value}
+
+
 @bentoml.service(
     name="text_classifier",
     workers=_WORKERS,
+    resources=_resources(_SETTINGS),  # type: ignore[arg-type]  # a dict made at run time
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},

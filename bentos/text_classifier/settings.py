@@ -21,6 +21,10 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Processes; one for each CPU that may be used when not set."""
     threads: int | None = None
     """ONNX Runtime threads of a worker; 1 when not set."""
+    cpu: float | None = None
+    """CPUs asked of the platform that runs the bento."""
+    memory: str | None = None
+    """Memory asked of that platform, such as 1Gi."""
     gpu: int = 0
     """Above 0 the CUDA provider is asked for."""
     strict_gpu: bool = False

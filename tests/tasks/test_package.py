@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bentos.text_classifier import manifest
+from bentos.text_classifier.cpus import share
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.settings import SETTINGS
 from tasks import package as packaging
@@ -18,7 +20,7 @@ from tasks.settings import ServeSettings
 from tests.tasks.serving.bento import evaluation, known
 
 LINEAGE = {"data": "1" * 64, "code": "2" * 64, "model": "3" * 64}
-SERVE = ServeSettings(workers=2, threads=1, max_texts=77)
+SERVE = ServeSettings(workers=2, threads=1, max_texts=77, cpu=1.5, memory="2Gi")
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,13 @@ def test_model_card_settings_and_lineage_are_inside(packed: Package) -> None:
     settings = json.loads((bento_source(packed.path) / IN_BENTO / SETTINGS).read_text())
     assert settings["max_texts"] == 77
     assert settings["workers"] == 2
+
+
+def test_the_platform_is_asked_for_what_the_settings_say(packed: Package) -> None:
+    described = yaml.safe_load((packed.path / "bento.yaml").read_text())
+    config = described["services"][0]["config"]
+    assert config["resources"] == {"cpu": "1.5", "memory": "2Gi"}
+    assert config["workers"] == share(2, 1)[0]
 
 
 def test_the_model_inside_answers_as_the_evaluated_one(packed: Package) -> None:
