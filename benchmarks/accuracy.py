@@ -118,7 +118,7 @@ def main() -> None:
     results: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
     for name in options.sets:
         dataset = read(name, sources, options.rows, options.folder / name)
-        chosen, _ = plan(dataset, TrainSettings(), options.effort)
+        chosen = plan(dataset, TrainSettings(), options.effort).names
         for model in options.candidates or (*REFERENCES, *chosen):
             key = f"{name}/{model}/{options.effort}/{dataset.content[:8]}"
             if key not in results:

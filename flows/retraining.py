@@ -31,11 +31,11 @@ from tasks.manifests import (
     Verdict,
 )
 from tasks.package import bento_model, package
-from tasks.plan import plan
+from tasks.plan import Plan, plan
 from tasks.preprocess import preprocess
 from tasks.report import RunReport, model_card
 from tasks.retention import prune
-from tasks.select import select
+from tasks.select import judged_on, select
 from tasks.serving.record import read_live, write_whole
 from tasks.settings import Budget, Effort, SourceSettings
 from tasks.validate import validate
@@ -158,29 +158,38 @@ class Retraining:
 
     def train(self) -> None:
         """Trains the candidates and chooses among them."""
-        names, skipped = plan(self.dataset, self.config.train, self.effort)
-        candidates = [self._train(name) for name in names]
+        config = self.config
+        # Kept, so that a run that died goes on with the times that were planned first.
+        planned = self.stages.run(
+            "plan",
+            lambda folder, progress: plan(self.dataset, config.train, self.effort),
+            (self.dataset, config.train, self.effort),
+            Plan.line,
+        )
+        candidates = [self._train(name, planned) for name in planned.names]
         self.selection = self.stages.run(
             "select",
-            lambda folder, progress: select(candidates, skipped, self.dataset, self.config.train, self.config),
-            (self.dataset, *candidates, self.config.train, self.config.max_latency_ms, self.config.max_size_mb),
+            lambda folder, progress: select(candidates, planned.skipped, self.dataset, config.train, config),
+            (self.dataset, *candidates, config.train, config.max_latency_ms, config.max_size_mb),
             lambda made: made.reason,
         )
 
-    def _train(self, name: str) -> Candidate:
+    def _train(self, name: str, planned: Plan) -> Candidate:
         from tasks.train import train
 
         config = self.config
+        hyper = {"seconds": planned.allowed[name]}
 
         def work(folder: Path, progress: Report) -> Candidate:
-            return train(name, Job(self.dataset, folder, config.train, self.effort, config.seed, progress=progress))
+            job = Job(self.dataset, folder, config.train, self.effort, config.seed, hyper, progress=progress)
+            return train(name, job, planned.folds)
 
         return self.stages.run(
             f"train {name}",
             work,
-            (name, self.dataset, config.train, self.effort, config.seed),
+            (name, self.dataset, config.train, self.effort, config.seed, hyper, planned.folds),
             lambda made: (
-                f"{made.score:.1%} on validation, {made.size_bytes / 1e6:.1f} MB, {made.latency_ms:.2f} ms a text"
+                f"{made.score:.1%} {judged_on(made)}, {made.size_bytes / 1e6:.1f} MB, {made.latency_ms:.2f} ms a text"
             ),
         )
 

@@ -1,22 +1,93 @@
-"""Which model structures are tried on this data with this effort."""
+"""Which model structures are tried on this data with this effort, and in how much time."""
 
-from tasks.architectures import architectures
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from tasks.architectures import Architecture, architectures
+from tasks.costs import estimate
 from tasks.errors import InputError
-from tasks.manifests import Dataset
+from tasks.machine import machine_speed
+from tasks.manifests import Dataset, Record
 from tasks.settings import Effort, TrainSettings
 
+SECONDS: dict[Effort, float] = {"quick": 60.0, "standard": 600.0, "thorough": 3600.0}
+"""For up to `WORDS` words of training text; more in proportion."""
 
-def plan(dataset: Dataset, train: TrainSettings, effort: Effort) -> tuple[list[str], dict[str, str]]:
-    """Names of the candidates, and of the others with the reason why each is not tried.
+WORDS = 150_000
 
-    Candidates that the user names are tried whatever the effort.
+LEAST_SHARE = 0.5
+"""A candidate that would get less of the time it needs is not tried: cut short, it tells nothing of its structure."""
+
+ENSEMBLE, STUDENT = "ensemble", "student"
+DERIVED = (ENSEMBLE, STUDENT)
+"""Candidates that are made of trained ones."""
+
+# The floor first, then the fast one, then what gains most for its time.
+_WORTH = ("linear", "bag", "encoder", "stack", "cnn", "lstm", "gru", "transformer")
+
+
+class Plan(Record):
+    """What will be trained: `seconds` is the estimate for one training by name, `allowed` what it may take."""
+
+    names: list[str]
+    skipped: dict[str, str] = Field(default={}, description="structures not tried, and why")
+    seconds: dict[str, float]
+    allowed: dict[str, float]
+    folds: int = Field(description="folds that every candidate is judged by; 0 for the validation part")
+    derived: list[str] = Field(default=[], description="ensemble, student")
+    budget: float = Field(description="seconds of the effort for this data")
+
+    def line(self) -> str:
+        """The estimate, as a person wants to see it beforehand."""
+        each = {name: self.seconds[name] * (1 + self.folds) for name in self.names}
+        parts = ", ".join(f"{name} {_words(seconds)}" for name, seconds in each.items())
+        folds = f", each {1 + self.folds} times for {self.folds} folds" if self.folds else ""
+        return f"about {_words(sum(each.values()))} to train{folds}: {parts}"
+
+
+def plan(dataset: Dataset, train: TrainSettings, effort: Effort, speed: float | None = None) -> Plan:
+    """The candidates that fit the data and the effort's time, the most promising first.
+
+    Candidates that the user names are tried whatever the effort and their time. Folds are used as far as
+    the candidates' time allows, at least two or none; a number that the user gave is kept.
+
+    Args:
+        speed: of this machine; measured when not given.
 
     Raises:
         InputError: an unknown name, or no structure fits the data.
     """
     known = architectures()
-    if unknown := [name for name in train.candidates if name not in known]:
-        raise InputError(f"train.candidates: no such model structure {unknown[0]!r}; there are {', '.join(known)}")
+    if unknown := [name for name in train.candidates if name not in (*known, *DERIVED)]:
+        names = ", ".join((*known, *DERIVED))
+        raise InputError(f"train.candidates: no such model structure {unknown[0]!r}; there are {names}")
+    speed = machine_speed() if speed is None else speed
+    budget = SECONDS[effort] * max(1.0, dataset.profile.total_tokens / WORDS)
+    usable, skipped = _usable(known, dataset, train, effort)
+    seconds = {
+        name: round(estimate(name, dataset, known[name].hyper(dataset, effort), train, effort, speed), 1)
+        for name in usable
+    }
+    names = usable if train.candidates else _fitting(usable, seconds, budget, skipped)
+    if not names:
+        wanted = {name: why for name, why in skipped.items() if not train.candidates or name in train.candidates}
+        reasons = "; ".join(f"{name}: {why}" for name, why in wanted.items())
+        raise InputError(f"no model structure fits this data ({reasons})")
+    return Plan(
+        names=names,
+        skipped=skipped,
+        seconds={name: seconds[name] for name in names},
+        allowed=_allowed(names, seconds, budget),
+        folds=_folds(dataset, train, sum(seconds[name] for name in names), budget),
+        derived=_derived(names, train, effort),
+        budget=budget,
+    )
+
+
+def _usable(
+    known: dict[str, Architecture], dataset: Dataset, train: TrainSettings, effort: Effort
+) -> tuple[list[str], dict[str, str]]:
     skipped: dict[str, str] = {}
     for name, architecture in known.items():
         if train.candidates and name not in train.candidates:
@@ -25,10 +96,52 @@ def plan(dataset: Dataset, train: TrainSettings, effort: Effort) -> tuple[list[s
             skipped[name] = f"not tried with effort {effort}"
         elif reason := architecture.skip(dataset, train):
             skipped[name] = reason
-    chosen = [name for name in train.candidates or known if name not in skipped]
-    if not chosen:
-        reasons = "; ".join(
-            f"{name}: {reason}" for name, reason in skipped.items() if not train.candidates or name in train.candidates
-        )
-        raise InputError(f"no model structure fits this data ({reasons})")
-    return chosen, skipped
+    order = train.candidates or sorted(known, key=lambda name: (*_place(name), name))
+    return [name for name in order if name in known and name not in skipped], skipped
+
+
+def _place(name: str) -> tuple[int, ...]:
+    return (_WORTH.index(name) if name in _WORTH else len(_WORTH),)
+
+
+def _fitting(usable: Sequence[str], seconds: dict[str, float], budget: float, skipped: dict[str, str]) -> list[str]:
+    """The candidates that find time, in their order; the first one always."""
+    names: list[str] = []
+    left = budget
+    for name in usable:
+        if names and left < LEAST_SHARE * seconds[name]:
+            skipped[name] = (
+                f"it needs about {_words(seconds[name])}; {_words(max(left, 0.0))} of the effort's {_words(budget)} "
+                "are left for it"
+            )
+            continue
+        names.append(name)
+        left -= seconds[name]
+    return names
+
+
+def _allowed(names: Sequence[str], seconds: dict[str, float], budget: float) -> dict[str, float]:
+    """Twice the estimate, which is rough, but no more than the others leave."""
+    allowed = {}
+    left = budget
+    for name in names:
+        allowed[name] = round(max(min(2.0 * seconds[name], left), LEAST_SHARE * seconds[name]), 1)
+        left = max(left - seconds[name], 0.0)
+    return allowed
+
+
+def _folds(dataset: Dataset, train: TrainSettings, once: float, budget: float) -> int:
+    if train.folds is not None:
+        return dataset.folds
+    affordable = min(int(budget / once) - 1, dataset.folds)
+    return affordable if affordable >= 2 else 0
+
+
+def _derived(names: Sequence[str], train: TrainSettings, effort: Effort) -> list[str]:
+    if train.candidates:
+        return [name for name in DERIVED if name in train.candidates]
+    return [ENSEMBLE] if effort != "quick" and len(names) > 1 else []
+
+
+def _words(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -91,6 +91,11 @@ def held_out(candidate: Candidate, dataset: Dataset) -> tuple[np.ndarray, np.nda
     return logits[known], targets[known]
 
 
+def judged_on(candidate: Candidate) -> str:
+    """Which rows the candidate's score is of, in words."""
+    return f"in {candidate.folds} folds" if candidate.folds else "on the validation part"
+
+
 def pareto(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
     """Every candidate with its score, latency and size, best first, and whether no other is better in all.
 
@@ -140,7 +145,7 @@ def _cost(candidate: Candidate) -> float:
 
 
 def _best_reason(best: Candidate, fitting: list[Candidate], equals: list[Candidate], metric: str) -> str:
-    score = f"{_words(metric)} {_rows(best)}, {best.score:.1%}"
+    score = f"{_words(metric)} {judged_on(best)}, {best.score:.1%}"
     if len(fitting) == 1:
         return f"{best.name} was chosen because no other candidate was there to choose ({score})"
     reason = f"{best.name} was chosen because its {score}, is the best"
@@ -152,14 +157,10 @@ def _best_reason(best: Candidate, fitting: list[Candidate], equals: list[Candida
 
 def _equal_reason(chosen: Candidate, best: Candidate, error: float, metric: str) -> str:
     return (
-        f"{chosen.name} was chosen because its {_words(metric)} {_rows(chosen)}, {chosen.score:.1%}, cannot be "
+        f"{chosen.name} was chosen because its {_words(metric)} {judged_on(chosen)}, {chosen.score:.1%}, cannot be "
         f"told from the best, {best.score:.1%} of {best.name} (standard error of the difference "
         f"{100 * error:.1f} points), and it answers {_cost(best) / _cost(chosen):.1f} times as fast"
     )
-
-
-def _rows(candidate: Candidate) -> str:
-    return f"in {candidate.folds} folds" if candidate.folds else "on the validation part"
 
 
 def _words(metric: str) -> str:

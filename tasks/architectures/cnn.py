@@ -23,4 +23,4 @@ def _convolutions(values: keras.KerasTensor, mask: keras.KerasTensor, hyper: Hyp
     return ops.concatenate(found, axis=-1)
 
 
-register(TokenModel("cnn", ("quick", "standard", "thorough"), _convolutions, _defaults, pooling=(max_over,)))
+register(TokenModel("cnn", ("standard", "thorough"), _convolutions, _defaults, pooling=(max_over,)))

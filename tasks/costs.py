@@ -1,0 +1,78 @@
+"""What training each model structure costs, from measured constants and the data: seconds, before a step is made."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bentos.text_classifier.cpus import allowed_cpus
+from tasks.manifests import Dataset
+from tasks.settings import TrainSettings
+from tasks.support_vectors import FOLDED_ROWS, FOLDS
+
+START = 5.0
+"""Seconds of the processor to trace and compile a model, save it and time its answers."""
+
+_SHARED = 0.75
+"""How much of a second core's work is gained where TensorFlow uses it."""
+
+Hyper = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Processor seconds of one pass over a word, and how many passes are made; `parallel` work uses two cores."""
+
+    word: float
+    passes: Callable[[Dataset, Hyper], float]
+    parallel: bool = True
+
+
+def _epochs(dataset: Dataset, hyper: Hyper) -> float:
+    return hyper.get("epochs", 10)
+
+
+def _machines(dataset: Dataset, hyper: Hyper) -> float:
+    """Machines that are solved, a label each: for every C, without and with characters, and again in folds."""
+    rows = dataset.rows["train"]
+    again = 1 + FOLDS if rows <= FOLDED_ROWS else 1
+    uneven = 2 if dataset.profile.imbalance >= 10 else 1
+    return len(dataset.labels) * len(hyper["c"]) * 2 * again * uneven
+
+
+def _embedding(dataset: Dataset, hyper: Hyper) -> float:
+    """One pass of the frozen encoder, and machines that cost about a five-hundredth of it each."""
+    return 1.0 + _machines(dataset, hyper) * len(hyper.get("weights", (1,))) / 500
+
+
+COSTS: dict[str, Cost] = {
+    "linear": Cost(6.5e-7, _machines, parallel=False),
+    "bag": Cost(1.5e-5, _epochs),
+    "cnn": Cost(2.0e-5, _epochs),
+    "lstm": Cost(6.0e-5, _epochs),
+    "gru": Cost(6.0e-5, _epochs),
+    "transformer": Cost(6.0e-5, _epochs),
+    "encoder": Cost(1.5e-3, _epochs),
+    "stack": Cost(5.0e-4, _embedding),
+}
+"""Taken on the reference machine of `machine.py`, on 8,000 docstrings; wider models of more effort cost more."""
+
+_UNKNOWN = Cost(1e-4, _epochs)
+_WIDER = {"quick": 1.0, "standard": 1.5, "thorough": 2.5}
+
+
+def estimate(name: str, dataset: Dataset, hyper: Hyper, train: TrainSettings, effort: str, speed: float) -> float:
+    """Seconds to train the structure called `name` once on this machine, without a bound on its time.
+
+    Args:
+        hyper: its hyper-parameters for this data.
+        speed: of the machine, beside the reference one.
+    """
+    cost = COSTS.get(name, _UNKNOWN)
+    if train.epochs and "epochs" in hyper:
+        hyper = {**hyper, "epochs": train.epochs}
+    wider = _WIDER[effort] if cost.passes is _epochs and name != "encoder" else 1.0
+    # A text costs a little beside its words.
+    words = dataset.profile.total_tokens + 2 * dataset.rows["train"]
+    work = words * cost.word * cost.passes(dataset, hyper) * wider
+    cores = 1.0 + _SHARED * (min(allowed_cpus(), 2) - 1) if cost.parallel else 1.0
+    return (START + work / cores) / speed

@@ -1,0 +1,34 @@
+"""How fast this machine is, beside the one on which the costs of the model structures were taken."""
+
+import time
+
+import numpy as np
+
+REFERENCE_SECONDS = 0.0044
+"""Of the work below on one undisturbed core of the reference machine."""
+
+_ROUNDS = 7
+
+
+def machine_speed() -> float:
+    """1.0 on the reference machine when nothing else runs; takes about a tenth of a second there.
+
+    The work is what training is made of: products of matrices, rows gathered from a large table, and
+    Python's strings and dictionaries. The shortest of several counts, so that what else runs here just now
+    does not decide which models are tried.
+    """
+    generator = np.random.default_rng(0)
+    matrix = generator.standard_normal((256, 256), np.float32)
+    table = generator.standard_normal((50_000, 64), np.float32)
+    rows = generator.integers(len(table), size=20_000)
+    words = [f"word {number % 500}" for number in range(20_000)]
+    seconds = []
+    for _ in range(_ROUNDS):
+        started = time.perf_counter()
+        table[rows].sum(axis=0)
+        np.matmul(matrix, matrix)
+        counts: dict[str, int] = {}
+        for word in words:
+            counts[word] = counts.get(word, 0) + 1
+        seconds.append(time.perf_counter() - started)
+    return REFERENCE_SECONDS / min(seconds)
