@@ -3,6 +3,7 @@
 The weights are liblinear's (Fan et al. 2008): squared hinge, one label against the rest.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from tasks.architectures import Job
 from tasks.examples import read_part
 from tasks.kinds import KINDS
 from tasks.manifests import Dataset
+from tasks.training import IMBALANCE
 
 # With fewer rows than this a validation part alone is too noisy to choose by; folds of all rows are cheap.
 FOLDED_ROWS = 8_000
@@ -101,6 +103,7 @@ class Judged:
     """A solution from the training part with its validation logits; `score` is what settings are compared by."""
 
     score: float
+    strength: Strength
     solution: Solution
     logits: np.ndarray
 
@@ -114,11 +117,33 @@ class Machines:
         self.kind = KINDS[job.dataset.task]
         self.metric = job.train.metric or self.kind.metric
 
-    def strengths(self, values: tuple[float, ...]) -> list[Strength]:
-        """Each C with the class weights to be tried; uneven classes are tried both ways under `auto`."""
-        uneven = self.job.dataset.profile.imbalance >= 10
-        choices = {"none": (False,), "balanced": (True,), "auto": (True, False) if uneven else (False,)}
-        return [Strength(c, balanced) for balanced in choices[self.job.train.class_weights] for c in values]
+    def trials(self, values: Sequence[float]) -> int:
+        """How many machines `search` solves (and scores) for so many values of C."""
+        return len(values) + self._uneven
+
+    @property
+    def _uneven(self) -> bool:
+        return self.job.train.class_weights == "auto" and self.job.dataset.profile.imbalance >= IMBALANCE
+
+    def search(
+        self, train: csr_matrix, validation: csr_matrix, values: Sequence[float], tell: Callable[[str], None]
+    ) -> Judged:
+        """The best of several C; uneven classes are then also tried balanced, at the best C.
+
+        Args:
+            tell: called with a short text after each machine.
+        """
+        best: Judged | None = None
+        trials = [Strength(c, self.job.train.class_weights == "balanced") for c in values]
+        for tried, strength in enumerate(trials, start=1):
+            judged = self.judge(train, validation, strength)
+            tell(f"C {strength.c}, {self.metric} {judged.score:.4f}")
+            if best is None or judged.score > best.score:
+                best = judged
+            if tried == len(values) and self._uneven:
+                trials.append(Strength(best.strength.c, True))
+        assert best is not None
+        return best
 
     def judge(self, train: csr_matrix, validation: csr_matrix, strength: Strength) -> Judged:
         """Solves on the training rows; the score is the metric of held-out rows.
@@ -131,7 +156,7 @@ class Machines:
         score = self.kind.metrics(logits, targets)[self.metric]
         if len(self.train.texts) <= FOLDED_ROWS:
             score = self._folded(csr_matrix(vstack([train, validation])), strength)
-        return Judged(score, solution, logits)
+        return Judged(score, strength, solution, logits)
 
     def _folded(self, matrix: csr_matrix, strength: Strength) -> float:
         targets = np.concatenate([self.train.targets, self.validation.targets])

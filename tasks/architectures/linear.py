@@ -3,6 +3,7 @@
 It gives exactly scikit-learn's LinearSVC decisions. No chosen model may be worse than this one.
 """
 
+import itertools
 import time
 from typing import Any
 
@@ -86,21 +87,16 @@ class Linear:
         counted.count(train.texts)
         limits = {"min_df": hyper["min_df"], "max_features": hyper["max_features"]}
         machines = Machines(job, train, validation)
-        strengths = machines.strengths(hyper["c"])
+        trials = len(kinds) * machines.trials(hyper["c"])
+        tried = itertools.count(1)
         best: tuple[Judged, GramEncoder, dict[str, Any]] | None = None
-        tried = 0
         for characters in kinds:
             encoder = counted.encoder(characters=characters, **limits)
             matrices = sparse(encoder, train.texts), sparse(encoder, validation.texts)
-            for strength in strengths:
-                judged = machines.judge(*matrices, strength)
-                tried += 1
-                job.progress(
-                    tried / len(kinds) / len(strengths), f"C {strength.c}, {machines.metric} {judged.score:.4f}"
-                )
-                if best is None or judged.score > best[0].score:
-                    chosen = {"characters": characters, "rows": len(train.texts), **limits, **strength._asdict()}
-                    best = judged, encoder, chosen
+            judged = machines.search(*matrices, hyper["c"], lambda text: job.progress(next(tried) / trials, text))
+            if best is None or judged.score > best[0].score:
+                chosen = {"characters": characters, "rows": len(train.texts), **limits, **judged.strength._asdict()}
+                best = judged, encoder, chosen
         assert best is not None
         judged, encoder, chosen = best
         trained = Trained(

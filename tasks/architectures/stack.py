@@ -1,5 +1,6 @@
 """Frozen encoder and n-grams together: a linear support vector machine over [TF-IDF ; weight x embedding]."""
 
+import itertools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -99,21 +100,21 @@ def choose(
     Args:
         bags, embeddings: rows of the training and then of the validation part.
     """
-    first, *others = machines.strengths(values)
-    trials = [(pair, first) for pair in weights]
-    best: tuple[Judged, dict[str, Any]] | None = None
     cut = len(machines.train.texts)
-    for tried, (pair, strength) in enumerate(trials, start=1):
+    trials = len(weights) * machines.trials(values[:1]) + machines.trials(values)
+    tried = itertools.count(1)
+
+    def tell(text: str) -> None:
+        machines.job.progress(0.8 + 0.2 * next(tried) / trials, text)
+
+    def features(pair: tuple[float, float]) -> tuple[csr_matrix, csr_matrix]:
         matrix = csr_matrix(hstack([bags, csr_matrix(embeddings * _columns(pair, embeddings))]))
-        judged = machines.judge(matrix[:cut], matrix[cut:], strength)
-        share = 0.8 + 0.2 * tried / (len(weights) + len(others))
-        machines.job.progress(share, f"weights {pair}, C {strength.c}, {machines.metric} {judged.score:.4f}")
-        if best is None or judged.score > best[0].score:
-            best = judged, {"weights": pair, **strength._asdict()}
-        if tried == len(weights):
-            trials.extend((best[1]["weights"], other) for other in others)
-    assert best is not None
-    return best
+        return matrix[:cut], matrix[cut:]
+
+    scores = {pair: machines.search(*features(pair), values[:1], tell).score for pair in weights}
+    pair = max(weights, key=lambda pair: scores[pair])
+    judged = machines.search(*features(pair), values, tell)
+    return judged, {"weights": pair, **judged.strength._asdict()}
 
 
 def _columns(weights: tuple[float, float], embeddings: np.ndarray) -> np.ndarray:

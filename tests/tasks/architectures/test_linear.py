@@ -82,4 +82,4 @@ def test_uneven_classes_are_tried_balanced_too(tmp_path):
     seen: list[str] = []
     job = Job(dataset, tmp_path / "model", TrainSettings(), "quick", 13, progress=lambda _, text: seen.append(text))
     architectures()["linear"].fit(job)
-    assert len(seen) == 2 * 2 * 2
+    assert len(seen) == 2 * (2 + 1)
