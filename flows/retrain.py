@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.events import emit_event
 
 from flows import command_line
 from flows.config import RetrainConfig
 from flows.console import current
 from flows.exclusive import exclusive
-from flows.publish import conclusion, publish
+from flows.publish import conclusion, percent, publish
 from flows.retraining import Retraining
 from flows.running import recorded
 from tasks.report.run import as_json
 from tasks.state import state_folder
+
+PROMOTED = "model-service.promoted"
 
 
 @flow(name="retrain", validate_parameters=True)
@@ -43,12 +46,23 @@ def retrain(config: RetrainConfig) -> dict[str, Any]:
             run.export()
             if config.deploy:
                 run.deploy()
+                _tell(run)
         finally:
             # A refusal or a failed deployment is reported as well; the error goes on to the caller.
             page = publish(run.report(), folder, config.report)
     for line in conclusion(run.report(), page):
         console.line(line)
     return as_json(run.report())
+
+
+def _tell(run: Retraining) -> None:
+    tag = run.deployment.tag
+    accuracy = percent(run.evaluation.metrics["accuracy"])
+    emit_event(
+        PROMOTED,
+        resource={"prefect.resource.id": f"model-service.{tag}", "prefect.resource.name": tag},
+        payload={"summary": f"test accuracy {accuracy}; answers on {run.deployment.url}"},
+    )
 
 
 def _run_folder(state: Path) -> Path:

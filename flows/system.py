@@ -100,6 +100,8 @@ def start_worker(*, deploy: bool = True) -> None:
     if deploy:
         _do([*prefect, "work-pool", "create", POOL, "--type", "process", "--overwrite"], environ)
         _do([*prefect, "deploy", "--all"], environ)
+        if "MODEL_SERVICE_NOTIFY" in environ:
+            _do([sys.executable, "-m", "flows.notifications"], environ)
     if worker.process() is None:
         process = worker.start([*prefect, "worker", "start", "--pool", POOL, "--name", "local"], environ)
         _wait(lambda: _worker_online(environ), process, worker.log, "the Prefect worker")
@@ -122,7 +124,7 @@ def _worker_online(environ: dict[str, str]) -> bool:
 def _do(command: list[str], environ: dict[str, str]) -> None:
     done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
-        raise PipelineError(f"`{' '.join(command[3:])}` failed:\n{done.stdout}{done.stderr}".rstrip())
+        raise PipelineError(f"`{' '.join(command[2:])}` failed:\n{done.stdout}{done.stderr}".rstrip())
 
 
 def _free_port(wanted: int) -> int:
