@@ -11,7 +11,7 @@ TEST ?=
 EFFORT ?=
 ARGS ?=
 
-.PHONY: setup retrain test check up down serve stop status ui doctor lock help
+.PHONY: setup retrain test check up down serve stop status ui doctor lock requirements help
 
 help:
 	@echo "make retrain [SOURCE=file TEXT=column LABEL=column TEST=file EFFORT=quick|standard|thorough ARGS='--no-deploy ...']"
@@ -56,3 +56,7 @@ doctor: $(READY)
 lock: $(READY)
 	@$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes --no-annotate --no-emit-index-url \
 		--python-version 3.11 --custom-compile-command "make lock" --quiet -o requirements.lock
+
+# What the bento needs to serve, as a hashed part of the lock file.
+requirements: $(READY)
+	@$(BIN)/python -m tasks.requirements

@@ -72,6 +72,9 @@ class Stages:
         )(name, folder, work, self.console)
         took = time.monotonic() - started
         self.seconds[name] = round(took, 3)
+        if kept:
+            # Retention goes by when a stage's result was last used.
+            (folder / MANIFEST).touch()
         self.console.finish_progress()
         result = cast(Result, outcome)
         self.console.stage(name, took, summary(result), kept=kept)
