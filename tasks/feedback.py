@@ -6,6 +6,7 @@ the training rows; nothing replaces a label of the accepted data; and no row joi
 part, so that the gate judges by data that feedback cannot reach.
 """
 
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -65,6 +66,12 @@ def add_feedback(
     rows = dataset.rows | {"train": pq.read_metadata(train).num_rows}
     content = content_of(dataset.content, train)
     return dataset.model_copy(update={"train": train, "rows": rows, "notes": notes, "content": content})
+
+
+def feedback_since(records: Path, moment: datetime) -> list[FeedbackRecord]:
+    """The feedback that came after `moment`, in the order of its time."""
+    later = [record for record in read_feedback(records) if record.time > moment.timestamp()]
+    return sorted(later, key=lambda record: record.time)
 
 
 def _judge(duck: duckdb.DuckDBPyConnection, dataset: Dataset, settings: FeedbackSettings) -> None:

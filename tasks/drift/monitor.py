@@ -12,7 +12,7 @@ from bentos.text_classifier.prediction_log import PredictionRecord
 from tasks.drift.accuracy import accepted_accuracy, estimated_accuracy, feedback_accuracy
 from tasks.drift.permutation import corrected_p_values
 from tasks.drift.reference import MOST_ROWS, SCHEMA, read_reference
-from tasks.drift.report import DriftReport, StatisticResult
+from tasks.drift.report import Distribution, DriftReport, StatisticResult
 from tasks.drift.statistics import statistics
 from tasks.prediction_log import read_feedback, read_predictions
 from tasks.settings import WatchSettings
@@ -66,6 +66,7 @@ def monitor(
             "state": "drift" if any(result.alarm for result in results) else "steady",
             "statistics": results,
             "labels": _label_shares(accepted, live),
+            "distributions": _distributions(accepted, live),
             "estimated_accuracy": estimated_accuracy(accepted, live),
         }
     )
@@ -87,6 +88,7 @@ def _results(accepted: pa.Table, live: pa.Table, alpha: float, seed: int) -> lis
     ]
 
 
+_BARS = 30
 _SHOWN = {"length": "characters", "rarity": "rarity", "unknown": "unknown", "confidence": "score"}
 
 
@@ -102,6 +104,21 @@ def _label_shares(accepted: pa.Table, live: pa.Table) -> dict[str, tuple[float, 
     totals = [max(counter.total(), 1) for counter in counts]
     names = sorted(set(counts[0]) | set(counts[1]), key=lambda name: -counts[0][name])
     return {name: (counts[0][name] / totals[0], counts[1][name] / totals[1]) for name in names}
+
+
+def _distributions(accepted: pa.Table, live: pa.Table) -> dict[str, Distribution]:
+    found = {}
+    for name in ("characters", "score", "rarity", "unknown"):
+        columns = [rows.column(name) for rows in (accepted, live)]
+        if any(column.null_count for column in columns):
+            continue
+        values = [column.to_numpy() for column in columns]
+        both = np.concatenate(values)
+        # The longest of texts would leave all others in one bar.
+        edges = np.histogram_bin_edges(both, _BARS, (both.min(), np.quantile(both, 0.995)))
+        shares = [np.histogram(np.minimum(each, edges[-1]), edges)[0] / len(each) for each in values]
+        found[name] = Distribution(edges=edges.tolist(), reference=shares[0].tolist(), live=shares[1].tolist())
+    return found
 
 
 def _told(

@@ -19,6 +19,14 @@ class StatisticResult(Record):
     alarm: bool
 
 
+class Distribution(Record):
+    """Shares of the rows between `edges`, one fewer than those."""
+
+    edges: list[float]
+    reference: list[float]
+    live: list[float]
+
+
 class DriftReport(Record):
     """One look. `alpha` is the chance that a look at unchanged traffic raises any alarm."""
 
@@ -32,6 +40,7 @@ class DriftReport(Record):
     until: datetime | None
     statistics: list[StatisticResult] = Field(default=[])
     labels: dict[str, tuple[float, float]] = Field(default={}, description="shares by label: reference, live")
+    distributions: dict[str, Distribution] = Field(default={}, description="of characters, score, rarity, unknown")
     accepted_accuracy: Figure | None = Field(default=None, description="on the reference rows")
     estimated_accuracy: Figure | None = Field(
         default=None, description="of the live rows, if scores are as well calibrated there as on the reference"

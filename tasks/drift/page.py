@@ -1,0 +1,41 @@
+"""A look at live traffic as one self-contained HTML page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import ChoiceLoader, PackageLoader
+
+from tasks.drift.charts import accuracy_chart, distribution_chart, labels_chart
+from tasks.drift.report import DriftReport
+from tasks.report.page import templates
+
+PAGE = "drift.html"
+
+
+def write_page(report: DriftReport, looks: Sequence[DriftReport], folder: Path) -> Path:
+    """Writes `folder`/drift.html and returns its path; `looks` are those taken so far, this one last."""
+    environment = templates().overlay(
+        loader=ChoiceLoader([PackageLoader("tasks.drift"), PackageLoader("tasks.report")])
+    )
+    page = environment.get_template(PAGE).render(
+        report=report,
+        headline=headline(report),
+        statistics=sorted(report.statistics, key=lambda each: (each.corrected, each.p)),
+        distributions=[distribution_chart(name, shares) for name, shares in report.distributions.items()],
+        labels=labels_chart(report.labels) if report.labels else "",
+        accuracy=accuracy_chart(looks),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f".{PAGE}"
+    unfinished.write_text(page, "utf-8")
+    unfinished.replace(folder / PAGE)
+    return folder / PAGE
+
+
+def headline(report: DriftReport) -> str:
+    """The look in one sentence."""
+    if report.state == "too few":
+        return f"{report.compared:,} different texts are too few to tell."
+    if report.state == "steady":
+        return "Live texts and answers are like those that the version was accepted on."
+    return f"Live traffic differs from what the version was accepted on: {', '.join(report.alarms)}."
