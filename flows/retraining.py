@@ -7,18 +7,17 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from bentos.text_classifier.model import TextModel
+from flows.candidates import Candidates
 from flows.config import RetrainConfig
 from flows.console import Console
 from flows.publish import percent
 from flows.stages import Report, Stages, code_content
 from tasks import export
-from tasks.architectures import Job
 from tasks.deploy import deploy
 from tasks.errors import GateRefused
 from tasks.gate import gate
 from tasks.ingest import ingest
 from tasks.manifests import (
-    Candidate,
     Checked,
     Converted,
     Dataset,
@@ -35,7 +34,7 @@ from tasks.plan import Plan, plan
 from tasks.preprocess import preprocess
 from tasks.report import RunReport, model_card
 from tasks.retention import prune
-from tasks.select import judged_on, select
+from tasks.select import select
 from tasks.serving.record import read_live, write_whole
 from tasks.settings import Budget, Effort, SourceSettings
 from tasks.validate import validate
@@ -166,32 +165,16 @@ class Retraining:
             (self.dataset, config.train, self.effort),
             Plan.line,
         )
-        candidates = [self._train(name, planned) for name in planned.names]
+        training = Candidates(self.stages, config, self.effort, planned)
+        candidates, skipped = training.train(self.dataset)
         self.selection = self.stages.run(
             "select",
-            lambda folder, progress: select(candidates, planned.skipped, self.dataset, config.train, config),
+            lambda folder, progress: select(candidates, skipped, self.dataset, config.train, config),
             (self.dataset, *candidates, config.train, config.max_latency_ms, config.max_size_mb),
             lambda made: made.reason,
         )
-
-    def _train(self, name: str, planned: Plan) -> Candidate:
-        from tasks.train import train
-
-        config = self.config
-        hyper = {"seconds": planned.allowed[name]}
-
-        def work(folder: Path, progress: Report) -> Candidate:
-            job = Job(self.dataset, folder, config.train, self.effort, config.seed, hyper, progress=progress)
-            return train(name, job, planned.folds)
-
-        return self.stages.run(
-            f"train {name}",
-            work,
-            (name, self.dataset, config.train, self.effort, config.seed, hyper, planned.folds),
-            lambda made: (
-                f"{made.score:.1%} {judged_on(made)}, {made.size_bytes / 1e6:.1f} MB, {made.latency_ms:.2f} ms a text"
-            ),
-        )
+        if config.data.refit:
+            self.selection, self.dataset = training.refit(self.selection, self.dataset)
 
     def judge(self) -> None:
         """Converts and optimises the chosen model, evaluates the variant that would be served, asks the gate.

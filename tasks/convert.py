@@ -110,9 +110,9 @@ def write_onnx(model: keras.Model, path: Path, external_bytes: int = EXTERNAL_BY
 
 
 @contextlib.contextmanager
-def one_node_each(model: keras.Model) -> Iterator[None]:
+def one_node_each(model: Any) -> Iterator[None]:
     """Within it the model's recurrences are traced as the placeholders that `_recurrent_node` replaces."""
-    recurrences = [layer for layer in model.layers if isinstance(layer, Recurrence)]
+    recurrences = [layer for layer in model._flatten_layers() if isinstance(layer, Recurrence)]
     for layer in recurrences:
         layer.as_one_node = True
     try:

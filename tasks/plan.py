@@ -7,6 +7,7 @@ from pydantic import Field
 from tasks.architectures import Architecture, architectures
 from tasks.costs import estimate
 from tasks.errors import InputError
+from tasks.kinds import KINDS
 from tasks.machine import machine_speed
 from tasks.manifests import Dataset, Record
 from tasks.settings import Effort, TrainSettings
@@ -80,7 +81,7 @@ def plan(dataset: Dataset, train: TrainSettings, effort: Effort, speed: float | 
         seconds={name: seconds[name] for name in names},
         allowed=_allowed(names, seconds, budget),
         folds=_folds(dataset, train, sum(seconds[name] for name in names), budget),
-        derived=_derived(names, train, effort),
+        derived=_derived(dataset, names, train, effort),
         budget=budget,
     )
 
@@ -88,11 +89,12 @@ def plan(dataset: Dataset, train: TrainSettings, effort: Effort, speed: float | 
 def _usable(
     known: dict[str, Architecture], dataset: Dataset, train: TrainSettings, effort: Effort
 ) -> tuple[list[str], dict[str, str]]:
+    floor = KINDS[dataset.task].floor
     skipped: dict[str, str] = {}
     for name, architecture in known.items():
         if train.candidates and name not in train.candidates:
             skipped[name] = "not among train.candidates"
-        elif not train.candidates and effort not in architecture.efforts:
+        elif not train.candidates and effort not in architecture.efforts and name != floor:
             skipped[name] = f"not tried with effort {effort}"
         elif reason := architecture.skip(dataset, train):
             skipped[name] = reason
@@ -137,7 +139,10 @@ def _folds(dataset: Dataset, train: TrainSettings, once: float, budget: float) -
     return affordable if affordable >= 2 else 0
 
 
-def _derived(names: Sequence[str], train: TrainSettings, effort: Effort) -> list[str]:
+def _derived(dataset: Dataset, names: Sequence[str], train: TrainSettings, effort: Effort) -> list[str]:
+    if not KINDS[dataset.task].pooled:
+        # What models answer at positions of different tokenisers cannot be averaged.
+        return []
     if train.candidates:
         return [name for name in DERIVED if name in train.candidates]
     return [ENSEMBLE] if effort != "quick" and len(names) > 1 else []

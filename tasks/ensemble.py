@@ -1,0 +1,137 @@
+"""The best few candidates as one: a model whose probabilities are the mean of theirs."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bentos.text_classifier.manifest import MANIFEST, GramSettings, TokenSettings, parse
+from tasks.architectures import Job
+from tasks.backend import keras, ops
+from tasks.calibrate import rows_of
+from tasks.candidate import VALIDATION_LOGITS, save
+from tasks.convert import load_keras
+from tasks.cross_validation import HELD_OUT, judged
+from tasks.kinds import KINDS
+from tasks.manifests import Candidate, Dataset
+from tasks.select import comparable, held_out
+from tasks.settings import Budget, TrainSettings
+from tasks.train import latency
+from tasks.training import Trained
+
+NAME = "ensemble"
+MOST = 3
+"""Members."""
+
+
+def _of_one_label(logits: Sequence[Any]) -> Any:
+    return ops.log(ops.mean(ops.stack([ops.softmax(each, axis=-1) for each in logits]), axis=0) + 1e-30)
+
+
+def _of_several_labels(logits: Sequence[Any]) -> Any:
+    mean = ops.mean(ops.stack([ops.sigmoid(each) for each in logits]), axis=0)
+    return ops.log(mean + 1e-7) - ops.log(1.0 - mean + 1e-7)
+
+
+AVERAGES: dict[str, Callable[[Sequence[Any]], Any]] = {"single": _of_one_label, "multi": _of_several_labels}
+"""By kind of task: the logits whose probabilities are the mean of those of the given logits, all [rows, labels]."""
+
+
+def members(candidates: Sequence[Candidate], dataset: Dataset, train: TrainSettings, budget: Budget) -> list[Candidate]:
+    """Those whose average scores best on the held-out rows, at most `MOST`; fewer than two when none helps.
+
+    Greedy from the best one on (Caruana et al. 2004), among those that answer within the budget together.
+    """
+    kind = KINDS[dataset.task]
+    metric = train.metric or kind.metric
+    ranked = sorted(comparable(list(candidates), dataset, metric), key=lambda one: -one.score)
+    ready = [(one, rows) for one in ranked if (rows := held_out(one, dataset)) is not None]
+    chosen: list[Candidate] = []
+    scaled: list[np.ndarray] = []
+    best = -1.0
+    while len(chosen) < MOST:
+        tried = []
+        for one, (logits, targets) in ready:
+            if one in chosen or not _affordable([*chosen, one], budget):
+                continue
+            own = logits / kind.temperature(logits, targets)
+            score = kind.metrics(_mean(dataset.task, [*scaled, own]), targets)[metric]
+            tried.append((score, one, own))
+        score, one, own = max(tried, key=lambda entry: entry[0], default=(-1.0, None, None))
+        if one is None or own is None or score <= best:
+            break
+        best = score
+        chosen.append(one)
+        scaled.append(own)
+    return chosen
+
+
+def ensemble(job: Job, chosen: Sequence[Candidate]) -> Candidate:
+    """One Keras model of the members, over all their inputs; each member's logits are divided by its temperature."""
+    started = time.perf_counter()
+    dataset, kind = job.dataset, KINDS[job.dataset.task]
+    temperatures = [_temperature(one, dataset) for one in chosen]
+    encoders, files = _encoders(chosen)
+    validation = [np.load(one.folder / VALIDATION_LOGITS) for one in chosen]
+    logits = _scaled_mean(dataset.task, validation, temperatures)
+    targets = rows_of(dataset, "validation")[1]
+    trained = Trained(
+        model=_joined(chosen, temperatures, dataset.task),
+        logits=logits,
+        targets=targets,
+        metrics=kind.metrics(logits, targets),
+        curves={},
+        seconds=time.perf_counter() - started,
+    )
+    made = save(job, NAME, trained, files, encoders, {"members": [one.name for one in chosen]})
+    folds = min(one.folds for one in chosen)
+    if folds:
+        folded = [np.load(one.folder / HELD_OUT) for one in chosen]
+        made = judged(made, _scaled_mean(dataset.task, folded, temperatures), job, folds)
+    return made.model_copy(update={"latency_ms": latency(made, dataset)})
+
+
+def _affordable(chosen: Sequence[Candidate], budget: Budget) -> bool:
+    taken = sum(one.latency_ms or 0.0 for one in chosen)
+    megabytes = sum(one.size_bytes for one in chosen) / 1e6
+    return taken <= (budget.max_latency_ms or np.inf) and megabytes <= (budget.max_size_mb or np.inf)
+
+
+def _temperature(candidate: Candidate, dataset: Dataset) -> float:
+    rows = held_out(candidate, dataset)
+    if rows is None:
+        raise ValueError(f"{candidate.name} left no logits of held-out rows")
+    return KINDS[dataset.task].temperature(*rows)
+
+
+def _mean(task: str, logits: Sequence[np.ndarray]) -> np.ndarray:
+    return np.asarray(AVERAGES[task](logits))
+
+
+def _scaled_mean(task: str, logits: Sequence[np.ndarray], temperatures: Sequence[float]) -> np.ndarray:
+    return _mean(task, [each / temperature for each, temperature in zip(logits, temperatures, strict=True)])
+
+
+def _encoders(chosen: Sequence[Candidate]) -> tuple[list[TokenSettings | GramSettings], dict[str, bytes]]:
+    """Every encoder of the members once; their names are unique by content."""
+    encoders: dict[str, TokenSettings | GramSettings] = {}
+    files: dict[str, bytes] = {}
+    for one in chosen:
+        for settings in parse((one.folder / MANIFEST).read_bytes()).encoders:
+            encoders[settings.name] = settings
+            files[settings.file] = (one.folder / settings.file).read_bytes()
+    return list(encoders.values()), files
+
+
+def _joined(chosen: Sequence[Candidate], temperatures: Sequence[float], task: str) -> keras.Model:
+    inputs: dict[str, Any] = {}
+    scaled = []
+    for one, temperature in zip(chosen, temperatures, strict=True):
+        model: Any = load_keras(one.folder)
+        for entry in model.inputs:
+            if entry.name not in inputs:
+                inputs[entry.name] = keras.Input(entry.shape[1:], dtype=entry.dtype, name=entry.name)
+        scaled.append(model({entry.name: inputs[entry.name] for entry in model.inputs}) * (1.0 / temperature))
+    logits = keras.layers.Activation("linear", dtype="float32", name="logits")(AVERAGES[task](scaled))
+    return keras.Model(inputs, logits, name=NAME)
