@@ -4,11 +4,11 @@ from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
+from prefect.settings import PREFECT_HOME
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows import command_line
 from flows.console import current
-from flows.environment import prefect_home
 from flows.exclusive import exclusive
 from tasks.retention import prune
 from tasks.settings import ServeSettings
@@ -39,14 +39,14 @@ def maintain(config: MaintainConfig) -> dict[str, Any]:
     Returns:
         Bytes freed by kind.
     """
-    console, state = current(), state_folder()
+    console, state, home = current(), state_folder(), PREFECT_HOME.value()
     with exclusive(state, wait=True, console=console):
         removed = prune(state, config.retain)
         freed = {
             "versions and runs": removed.freed_bytes,
-            "results": forget_files(prefect_home() / "storage", config.days),
+            "results": forget_files(home / "storage", config.days),
             "logs": trim_logs((state / "logs").glob("*.log"), LARGEST_LOG),
-            "database": compact(prefect_home() / "prefect.db", FREE_SHARE),
+            "database": compact(home / "prefect.db", FREE_SHARE),
         }
     create_table_artifact(table=[{"what": name, "bytes": size} for name, size in freed.items()], key="maintain")
     for name, size in freed.items():

@@ -173,29 +173,10 @@ def _serving(command: str) -> None:
 
 
 def status() -> None:
-    """One line each: server, worker, paused schedules, then what the service says of itself."""
-    url = kept_server()
-    print(f"prefect     {url.removesuffix('/api') if url else 'not running (make up)'}")
-    for name in ("worker", "keeper"):
-        print(f"{name:<12}{'running' if Background(name).process() else 'not running (make up)'}")
-    if url:
-        for line in _schedules(url):
-            print(line)
-    sys.stdout.flush()
-    _serving("status")
+    """See `flows.status`, whose imports the other commands need not wait for."""
+    from flows.status import status
 
-
-def _schedules(url: str) -> list[str]:
-    import httpx
-
-    lines = []
-    for deployment in httpx.post(f"{url}/deployments/filter", json={}, timeout=10).json():
-        schedules = deployment.get("schedules") or []
-        paused = deployment.get("paused") or any(not schedule["active"] for schedule in schedules)
-        when = ", ".join(str(schedule["schedule"].get("cron") or schedule["schedule"]) for schedule in schedules)
-        if when:
-            lines.append(f"schedule    {deployment['name']:<22}{when:<16}{'PAUSED' if paused else 'active'}")
-    return sorted(lines)
+    status()
 
 
 def ui() -> None:

@@ -1,0 +1,86 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.drift.history import remember
+from tasks.drift.report import DriftReport
+from tasks.package import NAME, store
+from tasks.registry import Versions, disk, runs, versions, write_registry
+from tasks.serving.record import Version, change_live, note
+from tasks.settings import ServeSettings
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    (tmp_path / "state").mkdir()
+    return tmp_path / "state"
+
+
+def bento(number: int) -> Version:
+    path = store() / f"2026010{number}120000-aaaaaaaa"
+    path.mkdir(parents=True)
+    (path / "file").write_bytes(b"x" * 1000)
+    return Version(tag=f"{NAME}:{path.name}", path=path, content="", serve=ServeSettings())
+
+
+def run(state: Path, name: str, value: float, tag: str | None) -> None:
+    folder = state / "runs" / name
+    folder.mkdir(parents=True)
+    report = {
+        "data": {"source": "<tickets>.csv"},
+        "chosen": {"name": "linear"},
+        "test": {"accuracy": {"value": value, "low": value - 0.02, "high": value + 0.02}},
+        "gate": {"verdict": "passed" if tag else "refused"},
+        "bento": {"tag": tag} if tag else None,
+        "hashes": {"split": "0123abcd"},
+    }
+    (folder / "report.json").write_text(json.dumps(report))
+
+
+def test_a_new_system_has_nothing_live(state: Path) -> None:
+    assert versions(state) == Versions(None, None, None)
+    assert "Nothing is live" in write_registry(state).read_text()
+
+
+def test_live_previous_and_candidate_are_told_apart(state: Path) -> None:
+    first, second, third = (bento(number) for number in (1, 2, 3))
+    change_live(state, first, "deployed")
+    change_live(state, second, "deployed")
+    assert versions(state) == Versions(second.tag, first.tag, third.tag)
+    change_live(state, third, "deployed")
+    assert versions(state) == Versions(third.tag, second.tag, None)
+
+
+def test_a_run_that_ended_early_is_listed_with_what_it_reached(state: Path) -> None:
+    folder = state / "runs" / "20260101-030000-7"
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text(json.dumps({"data": None, "test": None, "gate": None, "bento": None}))
+    (only,) = runs(state)
+    assert (only.accuracy, only.verdict, only.tag) == (None, None, None)
+    write_registry(state)
+
+
+def test_the_page_shows_lineage_history_and_drift_and_loads_nothing(state: Path) -> None:
+    live = bento(1)
+    change_live(state, live, "deployed")
+    note(state, "deployed", live.tag, "nightly")
+    run(state, "20260101-030000-7", 0.91, live.tag)
+    run(state, "20260102-030000-8", 0.93, None)
+    look = DriftReport(
+        state="drift", version="v1", alpha=0.001, rows=500, compared=499, reference_rows=1000, since=None, until=None
+    )
+    remember(look, state / "drift")
+    page = write_registry(state).read_text()
+    for shown in ("91.0", "93.0", "0123abcd", "nightly", "refused", "499", "&lt;tickets&gt;.csv"):
+        assert shown in page
+    assert "<tickets>" not in page
+    assert "http" not in page.replace("file:", "")
+
+
+def test_disk_use_is_counted_by_what_it_is_kept_for(state: Path) -> None:
+    bento(1)
+    (state / "logs").mkdir()
+    (state / "logs" / "a.log").write_bytes(b"x" * 5000)
+    assert disk(state) == {"logs": 5000, "bentos": 1000}
