@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -99,12 +100,20 @@ class Answerer:
     def _table(self, chunk: pa.Table, answers: list[Prediction | str]) -> pa.Table:
         extra = [name for name in chunk.column_names if name not in ("source", "line", "text", "reason")]
         schema = answer_schema(self.model.manifest, extra)
-        made = [msgspec.to_builtins(answer) if isinstance(answer, Prediction) else {} for answer in answers]
+        made = [answer if isinstance(answer, Prediction) else None for answer in answers]
         errors = [answer if isinstance(answer, str) else None for answer in answers]
         columns = [
             chunk.column(field.name)
             if field.name in chunk.column_names
-            else pa.array(errors if field.name == "error" else [row.get(field.name) for row in made], field.type)
+            else pa.array(errors if field.name == "error" else _values(made, field.name), field.type)
             for field in schema
         ]
         return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _values(answers: list[Prediction | None], name: str) -> list[Any]:
+    """One field of every answer, as Arrow takes it."""
+    values = [getattr(answer, name) if answer else None for answer in answers]
+    if name in ("labels", "spans"):
+        return [None if value is None else [msgspec.structs.asdict(one) for one in value] for value in values]
+    return values

@@ -1,4 +1,4 @@
-"""Processes that predict chunks: `python -m tasks.batch.worker`, fed over pipes.
+"""Processes that predict chunks: `python -m tasks.batch`, fed over pipes.
 
 They are programs of their own and no forks: the caller may hold threads (Prefect, Arrow), and its main
 module need not be imported again. A worker whose caller has died reads the end of its input and leaves.
@@ -12,27 +12,26 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO
 
 import pyarrow as pa
 from pydantic import BaseModel
 
 from tasks.batch.answers import Answerer
-from tasks.errors import InputError, PipelineError
+from tasks.errors import PipelineError
 from tasks.settings import BatchSettings
 from tasks.state import ROOT
 
 Submit = Callable[[pa.Table, Path], "Future[None]"]
 
 
-class _Start(BaseModel):
+class Start(BaseModel):
     """The first line that a worker reads."""
 
     model: Path
     settings: BatchSettings
 
 
-class _Work(BaseModel):
+class Work(BaseModel):
     """The line before each chunk, which follows as `size` bytes of an Arrow stream."""
 
     part: Path
@@ -78,12 +77,12 @@ class _Process:
     """One worker process; used by one thread at a time."""
 
     def __init__(self, model: Path, settings: BatchSettings) -> None:
-        command = [sys.executable, "-m", "tasks.batch.worker"]
+        command = [sys.executable, "-m", "tasks.batch"]
         # As many threads in libraries as the session has, or the processes fight for the CPUs.
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(settings.threads)}
         environment["TOKENIZERS_PARALLELISM"] = "false"
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-        self._send(_Start(model=model, settings=settings).model_dump_json().encode() + b"\n")
+        self._send(Start(model=model, settings=settings).model_dump_json().encode() + b"\n")
 
     def __enter__(self) -> "_Process":
         return self
@@ -102,7 +101,7 @@ class _Process:
         with pa.ipc.new_stream(sink, chunk.schema) as stream:
             stream.write_table(chunk)
         body = sink.getvalue()
-        self._send(_Work(part=part, size=body.size).model_dump_json().encode() + b"\n", body)
+        self._send(Work(part=part, size=body.size).model_dump_json().encode() + b"\n", body)
         answer = self._process.stdout.readline().decode().strip() if self._process.stdout else ""
         if answer != "done":
             raise PipelineError(answer or _died(self._process))
@@ -121,31 +120,3 @@ def _died(process: "subprocess.Popen[bytes]") -> str:
     status = process.wait()
     reason = f"signal {-status}; the memory may be too small" if status < 0 else f"status {status}"
     return f"a prediction process ended ({reason}). Start the command again: finished chunks are kept."
-
-
-def main() -> None:
-    """Reads a start line and then chunks, until the caller closes the pipe."""
-    commands = sys.stdin.buffer
-    # What a library prints must not be taken for an answer.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    start = _Start.model_validate_json(commands.readline())
-    try:
-        answerer = Answerer(start.model, start.settings, threads=start.settings.threads)
-    except InputError as error:
-        _say(answers, str(error))
-        return
-    while line := commands.readline():
-        work = _Work.model_validate_json(line)
-        with pa.ipc.open_stream(commands.read(work.size)) as stream:
-            answerer.write(stream.read_all(), work.part)
-        _say(answers, "done")
-
-
-def _say(answers: IO[bytes], line: str) -> None:
-    answers.write(line.replace("\n", " ").encode() + b"\n")
-    answers.flush()
-
-
-if __name__ == "__main__":
-    main()
