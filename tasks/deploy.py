@@ -12,7 +12,7 @@ import httpx
 from tasks.errors import DeploymentError, InputError
 from tasks.manifests import Deployment, Package, content_of
 from tasks.package import NAME, bento_source, store
-from tasks.serving import control, lifecycle, processes
+from tasks.serving import control, lifecycle, processes, protection
 from tasks.serving.listener import open_listener
 from tasks.serving.record import Live, Version, note, read_live
 from tasks.serving.rollout import Withdrawn, roll_out
@@ -42,6 +42,7 @@ def deploy(
     Raises:
         DeploymentError: something failed; the version that was live still is, and answered all along.
     """
+    protection.check_address(serve.host, security)
     version = Version.of(package, serve, security)
     with _one_at_a_time(state):
         before = read_live(state)
@@ -56,7 +57,7 @@ def deploy(
             _leave_as_before(state, before)
             raise
         try:
-            _check_public(running["url"], package.tag, known)
+            _check_public(running["url"], version, known, state)
         except (DeploymentError, httpx.HTTPError) as error:
             _return_to(state, before, package.tag, str(error))
             raise DeploymentError(f"{package.tag} failed through the public port: {error}") from error
@@ -83,7 +84,7 @@ def rollback(to: str | None, state: Path, why: str) -> Deployment:
         version = _earlier(live, to)
         _listen(state, live.version.serve)
         running = lifecycle.swap(state, version, "rolled back", why)
-        _check_public(running["url"], version.tag, [])
+        _check_public(running["url"], version, [], state)
     return Deployment(tag=version.tag, url=running["url"], previous=live.version.tag, state="rolled back")
 
 
@@ -144,19 +145,20 @@ def _return_to(state: Path, before: Live | None, tag: str, why: str) -> None:
         lifecycle.swap(state, before.version, "withdrawn", why)
 
 
-def _check_public(url: str, tag: str, known: list[tuple[str, str]]) -> None:
-    """Asks through the public port, on new connections, until only `tag` answers."""
+def _check_public(url: str, version: Version, known: list[tuple[str, str]], state: Path) -> None:
+    """Asks through the public port, on new connections, until only `version` answers."""
     until = time.monotonic() + SETTLE_SECONDS
-    while True:
-        try:
-            with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
-                check_contract(client, tag)
-                check_known(client, tag, known)
-            return
-        except (DeploymentError, httpx.TransportError):
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.1)
+    with protection.admitted(version.security, state) as options:
+        while True:
+            try:
+                with httpx.Client(base_url=url, timeout=30, **options) as client:
+                    check_contract(client, version.tag)
+                    check_known(client, version.tag, known)
+                return
+            except (DeploymentError, httpx.TransportError):
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import httpx
 from bentos.text_classifier.model import TextModel
 from tasks.errors import DeploymentError
 from tasks.manifests import Package
-from tasks.serving import processes
+from tasks.serving import processes, protection
 from tasks.serving.listener import spare_port
 from tasks.serving.record import Version
 from tasks.serving.worker import launch, tail, worker_log
@@ -210,7 +210,10 @@ def trial(version: Version, state: Path) -> Iterator[Trial]:
     with log.open("ab") as stream:
         process = launch(version, state, ["--port", str(port), "--grace", "0"], stream, (), role="trial")
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+        with (
+            protection.admitted(version.security, state) as options,
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, **options) as client,
+        ):
             _await_ready(client, process, version.tag, log)
             yield Trial(client, port, process)
     except httpx.HTTPError as error:

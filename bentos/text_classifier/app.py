@@ -37,9 +37,10 @@ from bentos.text_classifier.site import Page, api_pages, pages
 
 logger = logging.getLogger(__name__)
 
-STATUSES = (200, 304, 400, 401, 403, 404, 405, 413, 415, 422, 429, 500, 503, 507)
+STATUSES = (200, 304, 400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 500, 503, 507)
 PAGE = "page"
 OTHER = "other"
+_ALWAYS: Headers = [(b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"DENY")]
 _CLOSE: Headers = [(b"connection", b"close")]
 
 
@@ -77,7 +78,7 @@ class Application:
         self.guard = guard
         self.runtime: Runtime | None = None
         self.ready = False
-        self._headers: Headers = []
+        self._headers: Headers = list(_ALWAYS)
         self._draining = False
         self._pending_bytes = 0
         self._max_pending = int(settings.max_pending_mb * 1e6)
@@ -96,6 +97,8 @@ class Application:
         manifest = model.manifest
         self._pages = pages() | api_pages(manifest.name, manifest.version, manifest.labels, self.settings.max_texts)
         self._routes = routes(manifest.name)
+        if self.guard is not None:
+            self._routes |= {path: {"GET": Route(handler)} for path, handler in self.guard.routes.items()}
         counters = Counters(self.counters_folder, [*self._routes, *PROBES, PAGE, OTHER], STATUSES)
         self.runtime = Runtime(model, self.settings, counters, self.bento)
         await self.runtime.warm()
@@ -104,7 +107,7 @@ class Application:
     def drain(self) -> None:
         """From now on every answer asks its client to connect anew, and readiness is denied."""
         self._draining = True
-        self._headers = _CLOSE
+        self._headers = [*_ALWAYS, *_CLOSE]
         self.ready = False
 
     def stop(self) -> None:

@@ -21,13 +21,20 @@ import bentoml  # noqa: E402  (the thread limits come first)
 import msgspec  # noqa: E402
 
 from bentos.text_classifier import handlers  # noqa: E402
+from bentos.text_classifier.access import guard_from_environment  # noqa: E402
 from bentos.text_classifier.app import Application  # noqa: E402
 from bentos.text_classifier.asgi import Receive, Request, Scope, Send  # noqa: E402
 from bentos.text_classifier.bodies import ExplainBody, FeedbackBody, PredictBody  # noqa: E402
 
 _COUNTERS = counters_folder()
 
-application = Application(_FOLDER, _SETTINGS, threads=_THREADS, counters_folder=Path(_COUNTERS) if _COUNTERS else None)
+application = Application(
+    _FOLDER,
+    _SETTINGS,
+    threads=_THREADS,
+    counters_folder=Path(_COUNTERS) if _COUNTERS else None,
+    guard=guard_from_environment(_WORKERS),
+)
 
 
 class Front:

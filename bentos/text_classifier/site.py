@@ -12,7 +12,6 @@ from bentos.text_classifier.bodies import encode
 WEB = Path(__file__).parent / "web"
 
 _HEADERS: Headers = [
-    (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     # The files of another version may be served after a swap.
     (b"cache-control", b"no-cache"),
@@ -24,6 +23,14 @@ _POLICY: Headers = [
         b"content-security-policy",
         b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    )
+]
+
+# The description of the API is one file without scripts, its style inside.
+_STYLED: Headers = [
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     )
 ]
 
@@ -63,6 +70,6 @@ def api_pages(model: str, version: str, labels: Sequence[str], max_texts: int) -
     return {
         "/openapi.json": described,
         "/docs.json": described,
-        "/docs": Page(api_page.page(document), "text/html"),
+        "/docs": Page(api_page.page(document), "text/html", _STYLED),
         "/schema.json": Page(encode(openapi.bentoml_schema(model)), "application/json"),
     }

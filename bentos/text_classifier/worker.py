@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 from bentos.text_classifier.cpus import share
+from bentos.text_classifier.network import API_KEYS_VARIABLE, is_loopback, tls
 from bentos.text_classifier.process import counters_folder, limit_libraries, raise_descriptor_limit, settle_memory
 from bentos.text_classifier.settings import SETTINGS, SettingsError, load_settings, model_folder
 
@@ -48,18 +49,27 @@ def main(arguments: list[str] | None = None) -> int:
     except SettingsError as error:
         logger.error("%s", error)
         return 1
-    _, threads = share(settings.workers, options.threads or settings.threads)
+    workers, threads = share(settings.workers, options.threads or settings.threads)
+    if options.fd is None and not is_loopback(options.host) and not (os.environ.get(API_KEYS_VARIABLE) or options.open):
+        logger.error("not listening on %s without API keys: set %s, or give --open", options.host, API_KEYS_VARIABLE)
+        return 1
     limit_libraries(threads)
     raise_descriptor_limit()
     # Imported here: the libraries read the thread limits when they are first imported.
     import uvicorn
 
+    from bentos.text_classifier.access import guard_from_environment
     from bentos.text_classifier.app import Application
     from bentos.text_classifier.relay import RULE_VARIABLE, Relay
 
     counters = options.counters or counters_folder()
     application = Application(
-        folder, settings, threads=threads, bento=options.bento, counters_folder=Path(counters) if counters else None
+        folder,
+        settings,
+        threads=threads,
+        bento=options.bento,
+        counters_folder=Path(counters) if counters else None,
+        guard=guard_from_environment(workers),
     )
     rule = os.environ.get(RULE_VARIABLE)
     served = Relay(application, Path(rule), lambda: not application.ready) if rule else application
@@ -96,6 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
         backlog=2048,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(FINISH_SECONDS),
+        **tls(os.environ),
     )
     server = Worker(config)
 
@@ -116,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     place.add_argument("--fd", type=int, help="listening socket to accept from")
     place.add_argument("--port", type=int, help="port to listen at; 0 for a free one")
     parser.add_argument("--host", default="127.0.0.1", help="address for --port")
+    parser.add_argument("--open", action="store_true", help="let --host be no loopback address without API keys")
     parser.add_argument("--model", type=Path, help="model folder")
     parser.add_argument("--settings", type=Path, help="service.json; beside the model folder when not given")
     parser.add_argument("--bento", help="tag that answers name")

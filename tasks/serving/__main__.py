@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tasks.errors import InputError, PipelineError
-from tasks.serving import guardian, lifecycle, processes
+from tasks.serving import guardian, keys, lifecycle, processes, protection
 from tasks.serving.listener import open_listener, take_over
 from tasks.serving.supervisor import Supervisor
 from tasks.serving.unit import unit
@@ -17,6 +17,8 @@ from tasks.state import state_folder
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["keys"]:
+        return keys.main(sys.argv[2:])
     options = _parser().parse_args()
     try:
         return options.run(options)
@@ -28,6 +30,7 @@ def main() -> int:
 def _start(options: argparse.Namespace) -> int:
     live = lifecycle.required_live(options.state)
     host, port = options.host or live.version.serve.host, options.port or live.version.serve.port
+    protection.check_address(host, live.version.security)
     running = lifecycle.start_live(options.state, host, port)
     print(f"{running['tag']} answers on {running['url']}")
     return 0
@@ -62,9 +65,9 @@ def _run(options: argparse.Namespace) -> int:
     live = lifecycle.required_live(options.state)
     if processes.find(options.state, "guardian") or processes.find(options.state, "supervisor"):
         raise InputError("the deployment is up already: `make stop` ends it")
-    listener = take_over(options.state) or open_listener(
-        options.host or live.version.serve.host, options.port or live.version.serve.port
-    )
+    host, port = options.host or live.version.serve.host, options.port or live.version.serve.port
+    protection.check_address(host, live.version.security)
+    listener = take_over(options.state) or open_listener(host, port)
     listener.set_inheritable(True)
     command = guardian.command(options.state, listener, "guardian")
     os.execve(command[0], command, processes.marked(options.state, "guardian"))

@@ -55,10 +55,10 @@ def address(listener: socket.socket) -> tuple[str, int]:
     return host, port
 
 
-def url_of(host: str, port: int) -> str:
+def url_of(host: str, port: int, *, tls: bool = False) -> str:
     """Where a client on this machine reaches a listener on `host`."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{reached}:{port}"
+    return f"{'https' if tls else 'http'}://{reached}:{port}"
 
 
 def spare_port() -> int:

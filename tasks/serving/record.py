@@ -17,7 +17,7 @@ from tasks.settings import SecuritySettings, ServeSettings
 LIVE = "live.json"
 HISTORY = "history.jsonl"
 
-Event = Literal["deployed", "rolled back", "withdrawn", "refused", "key rotated"]
+Event = Literal["deployed", "rolled back", "withdrawn", "refused", "key rotated", "key added", "key revoked"]
 
 
 class Version(Record):

@@ -122,7 +122,9 @@ class Supervisor:
         host, port = address(self.listener)
         return {
             "tag": self.version.tag if self.version else None,
-            "url": url_of(host, port),
+            "url": url_of(
+                host, port, tls=self.version is not None and self.version.security.tls_certificate is not None
+            ),
             "host": host,
             "port": port,
             "workers": [worker.pid for worker in self.workers if _is_ready(worker)],

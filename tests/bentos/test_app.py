@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from bentos.text_classifier.app import Application
 from bentos.text_classifier.asgi import Request, Response
+from bentos.text_classifier.handlers import Handler
 from bentos.text_classifier.manifest import GRAPH
 from bentos.text_classifier.model import ModelError, TextModel
 from bentos.text_classifier.predictor import open_model
@@ -313,6 +314,9 @@ def test_cuda_asked_for_and_missing_is_an_error_in_strict_mode_and_a_warning_oth
 
 def test_a_guard_authorises_opens_and_seals(folder: Path) -> None:
     class Reversed:
+        def __init__(self) -> None:
+            self.routes: dict[str, Handler] = {}
+
         def authorise(self, request: Request, route: str) -> None:
             if request.header(b"authorization") != b"Bearer right":
                 raise Problem(401, "a key is needed", headers=((b"www-authenticate", b"Bearer"),))
