@@ -13,6 +13,8 @@ from tasks.training import Trained
 
 WEIGHTS = "model.keras"
 VALIDATION_LOGITS = "validation.npy"
+VALIDATION_TARGETS = "validation_targets.npy"
+"""Beside them where the targets are those of the positions of the model's own tokeniser."""
 
 
 def save(
@@ -37,7 +39,14 @@ def save(
         (folder / file).write_bytes(content)
     trained.model.save(folder / WEIGHTS)
     np.save(folder / VALIDATION_LOGITS, trained.logits.astype(np.float32))
-    manifest = Manifest(task=job.dataset.task, architecture=name, labels=job.dataset.labels, encoders=list(encoders))
+    if not KINDS[job.dataset.task].pooled:
+        np.save(folder / VALIDATION_TARGETS, trained.targets)
+    manifest = Manifest(
+        task=job.dataset.task,
+        architecture=name,
+        labels=KINDS[job.dataset.task].outputs(job.dataset.labels),
+        encoders=list(encoders),
+    )
     # A folder without its manifest is not taken for a model, so it comes last and at once.
     unfinished = folder / f"{MANIFEST}.part"
     unfinished.write_bytes(dump(manifest))

@@ -30,7 +30,7 @@ def _multi_worker(gpus: int) -> Any:
     if "TF_CONFIG" not in os.environ:
         raise InputError(
             "train.strategy is multi_worker, but the environment variable TF_CONFIG, which names the workers and "
-            "this worker's place among them, is not set; see docs/scale_out.md"
+            "this worker's place among them, is not set; see docs/scale-out.md"
         )
     return tf.distribute.MultiWorkerMirroredStrategy()
 

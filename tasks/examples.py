@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bentos.text_classifier.encoding import Encoder, Inputs
+from tasks.kinds import KINDS
 from tasks.manifests import Dataset
 from tasks.rows import Rows
 
@@ -211,9 +212,18 @@ def read_part(dataset: Dataset, part: str, rows: int = 4096) -> Iterator[tuple[l
         yield batch["texts"], targets.astype(np.float32) if targets.ndim > 1 else targets, batch["weights"]
 
 
+def aligned_part(
+    dataset: Dataset, part: str, encoders: Sequence[Encoder]
+) -> Iterator[tuple[list[str], np.ndarray, np.ndarray]]:
+    """The same with targets in the form that a model of these encoders learns."""
+    align = KINDS[dataset.task].align
+    for texts, targets, weights in read_part(dataset, part):
+        yield texts, align(texts, targets, encoders, dataset.labels), weights
+
+
 def encode_part(dataset: Dataset, part: str, encoders: Sequence[Encoder], folder: Path) -> Examples:
     """Encodes one part of a data set."""
-    return encode(read_part(dataset, part), encoders, folder)
+    return encode(aligned_part(dataset, part, encoders), encoders, folder)
 
 
 def training_texts(dataset: Dataset) -> Iterator[str]:

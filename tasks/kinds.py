@@ -1,15 +1,19 @@
-"""What differs between the kinds of task when a model is judged: its default metric and its figures.
+"""What differs between the kinds of task when a model is trained and judged: targets, metric, figures, answers.
 
 (How labels of each kind are read stands in `label_kinds.py`, how a model of each is trained in `losses.py`.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from bentos.text_classifier.decoding import Prediction
+from bentos.text_classifier.encoding import Encoder
 from bentos.text_classifier.manifest import Manifest
-from tasks import outcome, scaling
+from bentos.text_classifier.tagging import tag_names
+from tasks import outcome, scaling, tagging
 from tasks.metrics import Counts, Outcome, macro_f1, micro_f1
 
 
@@ -20,6 +24,12 @@ class Kind:
     `outcome` takes probabilities, targets and manifest for the full figures of a test part, of which
     `figures` names those that mean something here. `temperature` takes logits and targets, `thresholds`
     those and the temperature, to calibrate what is served.
+
+    `outputs` names a model's outputs, of the class names. `align` brings the targets of texts into the form that
+    a model with these encoders learns; `counts` then gives the weighted examples of each output. `names` are the
+    classes of a data set's label, `answer` is a prediction in the form of such a label, with its score.
+    Models that are `pooled` give one answer a text; in `exclusive` ones a wrong label stands for a missed one.
+    `floor` is the structure that is tried with every effort.
     """
 
     metric: str
@@ -28,7 +38,18 @@ class Kind:
     figures: tuple[str, ...]
     temperature: Callable[[np.ndarray, np.ndarray], float]
     thresholds: Callable[[np.ndarray, np.ndarray, float], list[float]] | None = None
+    outputs: Callable[[list[str]], list[str]] = list
+    align: Callable[[Sequence[str], np.ndarray, Sequence[Encoder], list[str]], np.ndarray] = (
+        lambda texts, targets, encoders, classes: targets
+    )
+    counts: Callable[[np.ndarray, np.ndarray, int], np.ndarray] = lambda targets, weights, outputs: np.bincount(
+        targets, weights, outputs
+    )
+    names: Callable[[Any], list[str]] = lambda label: [label]
+    answer: Callable[[Prediction], tuple[Any, float]] = lambda one: (one.label, one.score or 0.0)
     pooled: bool = True
+    exclusive: bool = True
+    floor: str = "linear"
 
 
 def _single(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
@@ -51,6 +72,22 @@ def _multi(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     }
 
 
+def _tagging(logits: np.ndarray, codes: np.ndarray) -> dict[str, float]:
+    found = tagging.judge(logits, codes)
+    rows, classes = len(logits), logits.shape[-1] // 2
+    hits, predicted, actual = (
+        tagging.by_row_and_class(*which, rows, classes)
+        for which in ((found.predicted, found.hit), (found.predicted, slice(None)), (found.actual, slice(None)))
+    )
+    counts = Counts(*(each.sum(axis=0) for each in (hits, predicted, actual)))
+    exact = (hits == predicted).all(axis=1) & (hits == actual).all(axis=1)
+    return {
+        "accuracy": float(exact.mean()),
+        "span_f1": float(micro_f1(counts)),
+        "macro_f1": float(macro_f1(counts)),
+    }
+
+
 KINDS: dict[str, Kind] = {
     "single": Kind(
         "accuracy",
@@ -66,6 +103,25 @@ KINDS: dict[str, Kind] = {
         ("micro_f1", "macro_f1", "weighted_f1"),
         scaling.sigmoid_temperature,
         scaling.f1_thresholds,
+        counts=lambda targets, weights, outputs: weights @ targets,
+        names=list,
+        answer=lambda one: (sorted(label.label for label in one.labels), one.score or 0.0),
+        exclusive=False,
+    ),
+    "tagging": Kind(
+        "span_f1",
+        _tagging,
+        outcome.tagging,
+        ("span_f1", "macro_f1", "weighted_f1", "macro_precision", "macro_recall"),
+        tagging.temperature,
+        outputs=tag_names,
+        align=tagging.align,
+        counts=tagging.tag_counts,
+        names=lambda label: [span["label"] for span in label],
+        answer=tagging.answer,
+        pooled=False,
+        exclusive=False,
+        floor="lstm",
     ),
 }
 

@@ -1,12 +1,13 @@
 """What a model is trained to lower: one loss of each example for each kind of task."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from tasks.backend import tf
+from tasks.tagging import UNTAGGED
 
 Loss = Callable[[Any, Any], Any]
 """Takes targets and float32 logits, gives float32 [examples]."""
@@ -59,4 +60,22 @@ def _multi(settings: LossSettings) -> Loss:
     return loss
 
 
-LOSSES: dict[str, Callable[[LossSettings], Loss]] = {"single": _single, "multi": _multi}
+def _tagging(settings: LossSettings) -> Loss:
+    """Mean of the single-label loss over a text's tokens: codes int32 [examples, positions] of `tagging.py`.
+
+    Logits are [examples, positions, tags]; the codes may go on behind the last of them.
+    """
+    tags = len(settings.prior)
+    share = settings.prior / max(float(settings.prior.sum()), 1e-9)
+    each = _single(replace(settings, prior=share))
+
+    def loss(targets: Any, logits: Any) -> Any:
+        codes = targets[:, : tf.shape(logits)[1]]
+        known = tf.cast(codes != UNTAGGED, tf.float32)
+        losses = each(tf.maximum(codes, 0) % tags, logits) * known
+        return tf.reduce_sum(losses, axis=-1) / tf.maximum(tf.reduce_sum(known, axis=-1), 1.0)
+
+    return loss
+
+
+LOSSES: dict[str, Callable[[LossSettings], Loss]] = {"single": _single, "multi": _multi, "tagging": _tagging}

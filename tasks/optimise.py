@@ -5,6 +5,7 @@ import logging
 import shutil
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from bentos.text_classifier.manifest import GRAPH
 from bentos.text_classifier.model import CPU, TextModel
+from tasks.calibrate import rows_of
 from tasks.errors import InputError
-from tasks.examples import read_part
 from tasks.kinds import KINDS
 from tasks.manifests import Converted, Dataset, Optimised, Variant, content_of
+from tasks.rows import Rows
 from tasks.settings import Budget, OptimiseSettings
 
 BASE = "float32"
@@ -143,11 +145,10 @@ def measure(folders: Sequence[Path], dataset: Dataset, providers: Sequence[str] 
 
     Speed includes the encoding. The variants take turns, so that what else the machine does meets all alike.
     """
-    parts = list(read_part(dataset, "validation"))
-    texts = [text for some, _, _ in parts for text in some]
-    targets = np.concatenate([some for _, some, _ in parts])
     kind = KINDS[dataset.task]
     models = [TextModel.load(folder, providers=providers) for folder in folders]
+    # Variants of one model have the same encoders.
+    texts, targets = rows_of(dataset, "validation", models[0].encoders)
     seconds = {str(size): _seconds(models, texts, size) for size in BATCH_SIZES}
     variants = []
     for place, (folder, model) in enumerate(zip(folders, models, strict=True)):
@@ -186,11 +187,10 @@ def _seconds(models: Sequence[TextModel], texts: Sequence[str], size: int) -> li
 
 
 def _class_rows(dataset: Dataset) -> dict[str, float]:
-    """Validation rows of each label."""
-    rows = np.zeros(len(dataset.labels))
-    for _, targets, _ in read_part(dataset, "validation"):
-        rows += targets.sum(axis=0) if targets.ndim > 1 else np.bincount(targets, minlength=len(rows))
-    return dict(zip(dataset.labels, rows.tolist(), strict=True))
+    """How often each class stands in the validation part."""
+    names = KINDS[dataset.task].names
+    found = Counter(name for label in Rows(dataset.validation).labels() for name in names(label))
+    return {name: float(found[name]) for name in dataset.labels}
 
 
 def pick(

@@ -69,7 +69,7 @@ class DataSettings(Settings):
     memory: str = "1GB"
     """Working memory of validation and splitting; larger tables spill to disk."""
     personal_data: Literal["keep", "mask", "hash", "drop"] = "keep"
-    """What happens to e-mail addresses, telephone, card and identity numbers."""
+    """What happens to e-mail addresses, telephone, card and identity numbers, wherever texts are kept."""
 
 
 class PrivacySettings(Settings):
@@ -113,7 +113,7 @@ class TrainSettings(Settings):
     unlabelled: str | None = None
     """A source of further texts without labels for distillation."""
     mixed_precision: Literal["auto", "on", "off"] = "auto"
-    """float16 compute with float32 weights; `auto` is on for a GPU."""
+    """bfloat16 compute with float32 weights; `auto` is on for a GPU that has it (compute capability 8.0)."""
     xla: Literal["auto", "on", "off"] = "auto"
     """XLA compilation; `auto` is on for a GPU."""
     strategy: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"
@@ -210,6 +210,8 @@ class ServeSettings(Settings):
     """Share of the predictions that are recorded for watching; of a long burst less."""
     store_texts: bool = False
     """Record predictions with their text; with a keyed hash and statistics of it alone when not set."""
+    personal_data: Literal["keep", "mask", "hash", "drop"] | None = None
+    """What happens to it in recorded texts; as `data.personal_data` says when not set."""
     smoke_latency_ms: float = Field(default=1000, gt=0)
     """The smoke test's bound for one text."""
     retain: int = Field(default=5, ge=2)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bentos.text_classifier.encoding import GramEncoder, TokenEncoder
+from bentos.text_classifier.model import in_order
 from tasks.adamw import AdamW, trainable
 from tasks.architectures import Job
 from tasks.backend import keras, tf
@@ -136,16 +137,15 @@ def forward(model: keras.Model) -> Callable[[dict[str, Any]], Any]:
 
 def predict(call: Callable[[dict[str, Any]], Any], examples: Examples, batch_size: int = 128) -> np.ndarray:
     """Logits of every row in order, float32, computed by a `forward` in batches of like length."""
-    parts = []
+    found = []
+    before = 0
     for block in examples.blocks():
         order = np.argsort(block.lengths, kind="stable")
-        cuts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        found = [call(_tensors(block.batch(rows).inputs)).numpy() for rows in cuts]
-        logits = np.zeros((len(order), *found[0].shape[1:]), np.float32)
-        for rows, values in zip(cuts, found, strict=True):
-            logits[rows] = values
-        parts.append(logits)
-    return np.concatenate(parts)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            found.append((before + rows, call(_tensors(block.batch(rows).inputs)).numpy()))
+        before += len(order)
+    return in_order(found)
 
 
 class _Loop:
@@ -327,12 +327,9 @@ class _Loop:
 
 def weigh(train: Examples, dataset: Dataset, settings: TrainSettings) -> tuple[np.ndarray | None, np.ndarray]:
     """The weight of each class, or None where all weigh the same, and each label's share of the rows."""
-    labels = len(dataset.labels)
-    counts = np.zeros(labels)
-    for block in train.blocks():
-        weights = block.weights
-        targets = block.targets
-        counts += weights @ targets if targets.ndim > 1 else np.bincount(targets, weights, labels)
+    kind = KINDS[dataset.task]
+    labels = len(kind.outputs(dataset.labels))
+    counts = np.sum([kind.counts(block.targets, block.weights, labels) for block in train.blocks()], axis=0)
     prior = (counts / max(sum(train.block_rows), 1)).astype(np.float32)
     balanced = settings.class_weights == "balanced" or (
         settings.class_weights == "auto" and dataset.profile.imbalance >= IMBALANCE

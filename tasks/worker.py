@@ -1,7 +1,7 @@
 """One of several machines that train a model together: `python -m tasks.worker JOB.json`.
 
 Every worker runs the same command with its own TF_CONFIG, over a folder that all can read and
-write; docs/scale_out.md has a template for Kubernetes. The chief leaves `candidate.json` beside the
+write; docs/scale-out.md has a template for Kubernetes. The chief leaves `candidate.json` beside the
 job. A run in which a worker died is started again, on every worker, and goes on from the checkpoint.
 """
 

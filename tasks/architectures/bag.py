@@ -7,6 +7,7 @@ from tasks.architectures.layers import WeightedBag
 from tasks.backend import keras
 from tasks.candidate import save
 from tasks.examples import training_texts
+from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
 from tasks.ngrams import fit_grams
 from tasks.settings import Effort, TrainSettings
@@ -22,7 +23,7 @@ class Bag:
     efforts: tuple[Effort, ...] = ("quick", "standard", "thorough")
 
     def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
-        return "it gives one answer a text" if dataset.task == "tagging" else None
+        return None if KINDS[dataset.task].pooled else "it gives one answer a text"
 
     def hyper(self, dataset: Dataset, effort: Effort) -> dict[str, Any]:
         # Long texts repeat their words: character n-grams then cost much and add little.
@@ -36,7 +37,7 @@ class Bag:
             "dropout": 0.3,
             "epochs": {"quick": 10, "standard": 20, "thorough": 30}[effort],
             "batch_size": 64 if dataset.rows["train"] < MIN_ROWS_FOR_RARE else 256,
-            "learning_rate": 5e-3,
+            "learning_rate": 1e-2,
             "seconds": {"quick": 20.0, "standard": 120.0, "thorough": 600.0}[effort],
         }
 

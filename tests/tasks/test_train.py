@@ -15,7 +15,6 @@ from tests.tasks.toy import make_dataset
 
 def test_a_candidate_is_a_folder_with_everything_and_a_measured_cost(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", rows=120)
-    seen: list[float] = []
     hyper = {"width": 8, "characters": None}
     job = Job(
         dataset,
