@@ -1,0 +1,262 @@
+"""A whole local system on real processes: started, asked for runs, killed, and ended."""
+
+import csv
+import http.server
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+import pytest
+
+from tests.conftest import ROOT
+from tests.end_to_end.labelled_text import rows
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+DEPLOYMENTS = {
+    "retrain",
+    "retrain-on-data",
+    "retrain-on-drift",
+    "retrain-on-feedback",
+    "monitor",
+    "batch-predict",
+    "rollback",
+    "maintain",
+}
+Seen = TypeVar("Seen")
+
+
+def until(look: Callable[[], Seen | None], what: str, seconds: float = 240.0) -> Seen:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if seen := look():
+                return seen
+        except (httpx.HTTPError, psutil.NoSuchProcess):
+            pass
+        time.sleep(0.3)
+    raise AssertionError(f"{what} did not happen within {seconds:.0f} s")
+
+
+class System:
+    """A system in a folder of its own, and what its API says."""
+
+    def __init__(self, state: Path, told: str) -> None:
+        self.state = state
+        self.environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
+            "MODEL_SERVICE_STATE": str(state),
+            "BENTOML_HOME": str(state / "bentoml"),
+            "PREFECT_SERVER_API_PORT": "0",
+            # How soon a run that found the slot taken asks again.
+            "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "3",
+            "MODEL_SERVICE_NOTIFY": told,
+        }
+
+    def command(self, name: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.system", name], cwd=ROOT, env=self.environ, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def record(self, name: str) -> dict[str, Any]:
+        return json.loads((self.state / "prefect" / f"{name}.json").read_text())
+
+    def api(self, method: str, path: str, **body: Any) -> Any:
+        answer = httpx.request(method, f"{self.record('server')['url']}{path}", json=body, timeout=30)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def deployments(self) -> dict[str, dict[str, Any]]:
+        return {one["name"]: one for one in self.api("POST", "/deployments/filter")}
+
+    def ask(self, name: str, parameters: dict[str, Any]) -> httpx.Response:
+        url = f"{self.record('server')['url']}/deployments/{self.deployments()[name]['id']}/create_flow_run"
+        return httpx.post(url, json={"parameters": parameters}, timeout=30)
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        return self.api("GET", f"/flow_runs/{run_id}")
+
+    def carried_by(self, run_id: str) -> psutil.Process | None:
+        """The process of a run that has begun to work."""
+        record = self.state / "prefect" / "running" / f"{run_id}.json"
+        return psutil.Process(json.loads(record.read_text())["pid"]) if record.exists() else None
+
+    def processes(self) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("MODEL_SERVICE_STATE") == str(self.state):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture(scope="module")
+def told() -> Iterator[tuple[str, list[str]]]:
+    """The address of a webhook, and what was sent to it."""
+    messages: list[str] = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/hook", messages
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory, told: tuple[str, list[str]]) -> Iterator[System]:
+    one = System(tmp_path_factory.mktemp("system"), told[0])
+    try:
+        one.command("up")
+        yield one
+        one.command("down")
+        assert one.processes() == []
+    finally:
+        for process in one.processes():
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Of a retrain that takes as little time as one can."""
+    table = tmp_path_factory.mktemp("data") / "tickets.csv"
+    with table.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([("text", "label"), *rows(240)])
+    return {"source": str(table), "effort": "quick", "train": {"candidates": ["linear"]}, "deploy": False}
+
+
+def test_every_flow_is_deployed_with_its_schedule_and_its_trigger(system):
+    deployed = system.deployments()
+    assert set(deployed) == DEPLOYMENTS
+    scheduled = {name: one["schedules"][0]["schedule"]["cron"] for name, one in deployed.items() if one["schedules"]}
+    assert scheduled == {"retrain": "0 3 * * *", "monitor": "7 * * * *", "maintain": "30 1 * * *"}
+    triggers = {one["name"]: one for one in system.api("POST", "/automations/filter")}
+    for name, event in (("data", "data-changed"), ("drift", "drift"), ("feedback", "feedback-ready")):
+        trigger = triggers[f"retrain-on-{name}"]
+        assert trigger["trigger"]["expect"] == [f"model-service.{event}"]
+        assert trigger["actions"][0]["deployment_id"] == deployed[f"retrain-on-{name}"]["id"]
+    for name in DEPLOYMENTS:
+        if name.startswith("retrain"):
+            assert deployed[name]["global_concurrency_limit"]["limit"] == 1
+            assert deployed[name]["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+            assert deployed[name]["parameters"]["config"]["source"]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "field"),
+    [
+        ("retrain", {"config": {}}, "source"),
+        ("retrain-on-drift", {"config": None}, "config"),
+        ("retrain", {"config": {"source": "x.csv", "data": {"test_share": 0.9}}}, "config.data.test_share"),
+        ("retrain", {"config": {"source": "x.csv", "no_such_thing": 1}}, "no_such_thing"),
+        ("batch-predict", {}, "config"),
+        ("batch-predict", {"config": {"input": "x.csv"}}, "output"),
+        ("rollback", {"config": {"to": ""}}, "config.to"),
+    ],
+)
+def test_empty_or_wrong_parameters_are_refused_by_name_before_anything_starts(system, name, parameters, field):
+    before = system.api("POST", "/flow_runs/count")
+    answer = system.ask(name, parameters)
+    assert answer.status_code == 409
+    assert f"'{field}'" in answer.json()["detail"]
+    assert system.api("POST", "/flow_runs/count") == before
+
+
+def test_a_paused_schedule_is_seen_in_the_status_and_a_restart_makes_it_active(system):
+    nightly = system.deployments()["retrain"]["id"]
+    system.api("PATCH", f"/deployments/{nightly}", paused=True)
+    line = next(line for line in system.command("status").splitlines() if " retrain " in line)
+    assert line.endswith("PAUSED")
+    system.api("PATCH", f"/deployments/{nightly}", paused=False)
+
+
+def test_an_event_starts_the_retrain_with_its_deployment_s_parameters_and_its_failure_is_told(system, told, tmp_path):
+    missing = str(tmp_path / "missing.csv")
+    deployment = system.deployments()["retrain-on-data"]["id"]
+    system.api("PATCH", f"/deployments/{deployment}", parameters={"config": {"source": missing}})
+    event = {
+        "id": "0197a3c1-0000-7000-8000-000000000001",
+        "occurred": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "event": "model-service.data-changed",
+        "resource": {"prefect.resource.id": f"model-service.source.{missing}"},
+    }
+    httpx.post(f"{system.record('server')['url']}/events", json=[event], timeout=30).raise_for_status()
+    mine = {"deployments": {"id": {"any_": [deployment]}}}
+
+    def ended() -> dict[str, Any] | None:
+        runs = system.api("POST", "/flow_runs/filter", **mine)
+        return next((run for run in runs if run["state_type"] == "FAILED"), None)
+
+    run = until(ended, "the triggered run")
+    assert run["parameters"] == {"config": {"source": missing}}
+    message = until(lambda: next((text for text in told[1] if run["name"] in text), None), "the message")
+    assert message.startswith("retrain: Failed")
+    assert missing in message
+
+
+def test_runs_asked_for_together_train_one_by_one_through_a_kill_and_a_cancel(system, config):
+    """The first is killed, the second cancelled; the third succeeds unaided."""
+    killed, cancelled, last = (system.ask("retrain", {"config": config}).json()["id"] for _ in range(3))
+    order = [killed, cancelled, last]
+
+    def one_begun() -> str | None:
+        begun = [run for run in order if system.carried_by(run)]
+        assert len(begun) <= 1
+        return begun[0] if begun else None
+
+    first = until(one_begun, "the first run")
+    order.remove(first)
+    process = system.carried_by(first)
+    assert process
+    family = [process, *process.children(recursive=True)]
+    for member in family:
+        member.kill()
+    until(lambda: system.run(first)["state_type"] == "CRASHED", "the crash", 120)
+
+    second = until(one_begun, "the second run")
+    order.remove(second)
+    process = system.carried_by(second)
+    assert process
+    family = [process, *process.children(recursive=True)]
+    system.api("POST", f"/flow_runs/{second}/set_state", state={"type": "CANCELLING"})
+    until(lambda: system.run(second)["state_type"] == "CANCELLED", "the cancellation")
+    assert psutil.wait_procs(family, timeout=20)[1] == []
+
+    (third,) = order
+    run = until(lambda: (seen := system.run(third))["end_time"] and seen, "the third run")
+    assert run["state_type"] == "COMPLETED", run["state"]
+
+
+def test_a_killed_server_and_a_killed_worker_come_back_by_themselves(system):
+    before = {name: system.record(name)["pid"] for name in ("server", "worker")}
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+
+    def back() -> bool:
+        alive = all(psutil.pid_exists(system.record(name)["pid"]) for name in before)
+        return alive and all(system.record(name)["pid"] != pid for name, pid in before.items())
+
+    until(back, "the restart")
+    until(lambda: set(system.deployments()) == DEPLOYMENTS, "the server's answer")
+    workers = "/work_pools/local/workers/filter"
+    until(lambda: any(one["status"] == "ONLINE" for one in system.api("POST", workers)), "the worker's return")
