@@ -10,6 +10,7 @@ import sys
 import threading
 
 import httpx
+import psutil
 import sqlalchemy.exc
 from prefect.events import emit_event
 
@@ -56,6 +57,8 @@ def _deployments() -> list[dict]:
 
 def main() -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    # Under systemd nobody else does.
+    system.Background("keeper").remember(psutil.Process())
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())

@@ -1,4 +1,4 @@
-"""Server, worker, deployments and service of this machine: `python -m flows.system up|down|server|status|ui`."""
+"""Server, worker, deployments and service of this machine: `python -m flows.system up|down|server|status|ui|unit`."""
 
 import json
 import os
@@ -13,11 +13,14 @@ from pathlib import Path
 import psutil
 
 from flows.environment import SERVER_RECORD, kept_server, prefect_home, prepare
+from flows.unit import unit
 from tasks.errors import PipelineError
 from tasks.state import ROOT, state_folder
 
 PORT = 4200
 POOL = "local"
+MARK = "MODEL_SERVICE_SYSTEM"
+"""Names the state folder in the environment of every process of a system, inherited by what these start."""
 START_SECONDS = 180.0
 STOP_SECONDS = 15.0
 
@@ -48,12 +51,22 @@ class Background:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             child = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT, env=environ, start_new_session=True
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=ROOT,
+                env={**environ, MARK: str(state_folder())},
+                start_new_session=True,
             )
         process = psutil.Process(child.pid)
-        self.record.parent.mkdir(parents=True, exist_ok=True)
-        self.record.write_text(json.dumps({"pid": child.pid, "started": process.create_time(), **facts}))
+        self.remember(process, **facts)
         return process
+
+    def remember(self, process: psutil.Process, **facts: object) -> None:
+        """Makes `process` the one that is found again."""
+        self.record.parent.mkdir(parents=True, exist_ok=True)
+        self.record.write_text(json.dumps({"pid": process.pid, "started": process.create_time(), **facts}))
 
     def stop(self) -> bool:
         """Ends the process and its children, first politely; False when none ran."""
@@ -63,12 +76,31 @@ class Background:
             return False
         family = [process, *process.children(recursive=True)]
         process.send_signal(signal.SIGINT)
-        _, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
-        for member in alive:
-            member.kill()
-        psutil.wait_procs(alive, timeout=STOP_SECONDS)
+        _end(family)
         self.record.unlink(missing_ok=True)
         return True
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=STOP_SECONDS)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=STOP_SECONDS)
+
+
+def end_left_over() -> int:
+    """Ends what a killed process of the system had started, such as the runs of a killed worker; returns how many."""
+    left = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == str(state_folder()) and process.pid != os.getpid():
+                process.terminate()
+                left.append(process)
+        except psutil.Error:
+            # Ended meanwhile, or another user's.
+            continue
+    _end(left)
+    return len(left)
 
 
 def start_server() -> str:
@@ -166,6 +198,8 @@ def down() -> None:
     # The keeper goes first: it would start the others again.
     for name in ("keeper", "worker", SERVER_RECORD.removesuffix(".json")):
         print(f"{name:<12}{'stopped' if Background(name).stop() else 'was not running'}", flush=True)
+    if count := end_left_over():
+        print(f"left over   {count} ended")
 
 
 def _serving(command: str) -> None:
@@ -184,7 +218,12 @@ def ui() -> None:
     print(start_server().removesuffix("/api"))
 
 
-COMMANDS = {"up": up, "down": down, "server": start_server, "status": status, "ui": ui}
+def print_unit() -> None:
+    """Prints a systemd unit that does from boot on what `up` does by hand."""
+    print(unit(state_folder()), end="")
+
+
+COMMANDS = {"unit": print_unit, "up": up, "down": down, "server": start_server, "status": status, "ui": ui}
 
 
 def main(arguments: Sequence[str]) -> int:

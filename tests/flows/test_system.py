@@ -32,6 +32,9 @@ DEPLOYMENTS = {
     "rollback",
     "maintain",
 }
+DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+"""Set it to an empty PostgreSQL database, and the tests run on that."""
+
 Seen = TypeVar("Seen")
 
 
@@ -52,8 +55,9 @@ class System:
 
     def __init__(self, state: Path, told: str) -> None:
         self.state = state
+        own = {name: value for name, value in os.environ.items() if name == DATABASE or not name.startswith("PREFECT_")}
         self.environ = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
+            **own,
             "MODEL_SERVICE_STATE": str(state),
             "BENTOML_HOME": str(state / "bentoml"),
             "PREFECT_SERVER_API_PORT": "0",
@@ -130,7 +134,7 @@ def system(tmp_path_factory: pytest.TempPathFactory, told: tuple[str, list[str]]
         one.command("up")
         yield one
         one.command("down")
-        assert one.processes() == []
+        assert [process.cmdline() for process in one.processes()] == []
     finally:
         for process in one.processes():
             process.kill()
