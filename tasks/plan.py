@@ -75,13 +75,14 @@ def plan(dataset: Dataset, train: TrainSettings, effort: Effort, speed: float | 
         wanted = {name: why for name, why in skipped.items() if not train.candidates or name in train.candidates}
         reasons = "; ".join(f"{name}: {why}" for name, why in wanted.items())
         raise InputError(f"no model structure fits this data ({reasons})")
+    folds = _folds(dataset, train, sum(seconds[name] for name in names), budget)
     return Plan(
         names=names,
         skipped=skipped,
         seconds={name: seconds[name] for name in names},
         allowed=_allowed(names, seconds, budget),
-        folds=_folds(dataset, train, sum(seconds[name] for name in names), budget),
-        derived=_derived(dataset, names, train, effort),
+        folds=folds,
+        derived=_derived(dataset, names, train, effort, folds),
         budget=budget,
     )
 
@@ -139,13 +140,17 @@ def _folds(dataset: Dataset, train: TrainSettings, once: float, budget: float) -
     return affordable if affordable >= 2 else 0
 
 
-def _derived(dataset: Dataset, names: Sequence[str], train: TrainSettings, effort: Effort) -> list[str]:
+def _derived(dataset: Dataset, names: Sequence[str], train: TrainSettings, effort: Effort, folds: int) -> list[str]:
     if not KINDS[dataset.task].pooled:
         # What models answer at positions of different tokenisers cannot be averaged.
         return []
     if train.candidates:
         return [name for name in DERIVED if name in train.candidates]
-    return [ENSEMBLE] if effort != "quick" and len(names) > 1 else []
+    derived = [ENSEMBLE] if effort != "quick" and len(names) > 1 else []
+    # A student would need a teacher for every fold to be judged by folds.
+    if folds == 0 and (effort == "thorough" or train.unlabelled is not None):
+        derived.append(STUDENT)
+    return derived
 
 
 def _words(seconds: float) -> str:

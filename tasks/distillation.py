@@ -1,0 +1,122 @@
+"""A fast student of a slow teacher, trained on what the teacher makes of many more texts than have a label.
+
+After Hinton, Vinyals and Dean (2015), with made-up texts after Tang et al. (2019): words left out, words of
+other texts put in their place, and runs of words alone.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from bentos.text_classifier.decoding import DECODERS
+from bentos.text_classifier.text import fold
+from tasks.architectures import Job, architectures
+from tasks.calibrate import open_model, rows_of
+from tasks.convert import export_graph
+from tasks.cross_validation import with_parts
+from tasks.kinds import KINDS
+from tasks.manifests import Candidate, Dataset
+from tasks.rows import Rows
+from tasks.select import held_out
+from tasks.settings import SourceSettings
+from tasks.sources import Reading, source_of
+from tasks.train import latency
+
+NAME = "student"
+STRUCTURE = "bag"
+
+COPIES = 10
+"""Made-up texts for each training text, where the teacher has the time."""
+
+CORES = 1.5
+"""By how much more the teacher answers in batches on all cores than one text at a time on one."""
+
+_CHUNK = 1024
+
+
+def student(job: Job, teacher: Candidate, seconds: float) -> Candidate:
+    """A bag that imitates the teacher's probabilities on training, unlabelled and made-up texts.
+
+    Args:
+        seconds: about as long the teacher may answer.
+    """
+    affordable = int(CORES * 1000.0 * seconds / (teacher.latency_ms or 1.0))
+    texts = [*Rows(job.dataset.train).texts(), *_unlabelled(job)]
+    made_up = min(COPIES * len(texts), max(affordable - len(texts), 0))
+    texts = texts[:affordable] if affordable < len(texts) else texts + list(_made_up(texts, made_up, job.seed))
+    dataset = taught(job, teacher, texts)
+    work = replace(job, dataset=dataset, teacher=teacher.folder)
+    made = architectures()[STRUCTURE].fit(work)
+    settings = made.settings | {"teacher": teacher.name, "texts": len(texts)}
+    return made.model_copy(update={"name": NAME, "settings": settings, "latency_ms": latency(made, job.dataset)})
+
+
+def taught(job: Job, teacher: Candidate, texts: Sequence[str]) -> Dataset:
+    """The data set with these texts for its training part, and the teacher's probabilities for their targets."""
+    rows = held_out(teacher, job.dataset)
+    temperature = KINDS[job.dataset.task].temperature(*rows) if rows else 1.0
+    with tempfile.TemporaryDirectory() as folder:
+        export_graph(teacher, Path(folder))
+        model = open_model(Path(folder))
+        manifest = msgspec.structs.replace(model.manifest, temperature=temperature)
+        scores = []
+        for start in range(0, len(texts), _CHUNK):
+            logits = model.logits(texts[start : start + _CHUNK])
+            scores.append(DECODERS[job.dataset.task].scores(logits, manifest).astype(np.float32))
+            job.progress(0.7 * start / len(texts), f"{teacher.name} answers {len(texts):,} texts")
+    targets = np.concatenate(scores)
+    table = pa.table(
+        {
+            "text": list(texts),
+            "target": pa.FixedSizeListArray.from_arrays(targets.ravel(), targets.shape[1]).cast(pa.list_(pa.float32())),
+            "weight": np.ones(len(texts), np.float32),
+        }
+    )
+    return with_parts(job.dataset, {"train": (table, job.folder / "taught.parquet")})
+
+
+def _unlabelled(job: Job) -> list[str]:
+    """Texts of `train.unlabelled` that stand neither in the validation nor in the test part."""
+    if job.train.unlabelled is None:
+        return []
+    known = {fold(text) for part in ("validation", "test") for text in rows_of(job.dataset, part)[0]}
+    found = []
+    with tempfile.TemporaryDirectory() as scratch:
+        reading = Reading(SourceSettings(source=job.train.unlabelled), Path(scratch), labelled=False)
+        for batch in source_of(job.train.unlabelled).read(reading):
+            for text, reason in zip(batch["text"].to_pylist(), batch["reason"].to_pylist(), strict=True):
+                if reason is None and text and text.strip() and fold(text) not in known:
+                    found.append(text)
+    return found
+
+
+def _made_up(texts: Sequence[str], count: int, seed: int) -> Iterator[str]:
+    """Changed copies of the texts, in turn: a tenth of the words is left out, a tenth replaced by words of other
+    texts; of a quarter only a run of one to five words is kept."""
+    generator = np.random.default_rng(seed)
+    split = [_units(text) for text in texts]
+    everything = np.array([unit for units, _ in split for unit in units], dtype=object)
+    for number in range(count if len(everything) else 0):
+        units, between = split[number % len(split)]
+        chances = generator.random(len(units))
+        changed = [
+            everything[generator.integers(len(everything))] if chance < 0.1 else unit
+            for unit, chance in zip(units, chances.tolist(), strict=True)
+            if chance < 0.9
+        ]
+        if len(changed) > 1 and generator.random() < 0.25:
+            length = int(generator.integers(1, 6))
+            start = int(generator.integers(max(len(changed) - length, 0) + 1))
+            changed = changed[start : start + length]
+        yield between.join(changed)
+
+
+def _units(text: str) -> tuple[list[str], str]:
+    """The words of a text and what stands between them; characters where no space does."""
+    words = text.split()
+    return (words, " ") if len(words) > 1 or len(text) < 4 else (list(text), "")

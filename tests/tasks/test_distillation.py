@@ -1,0 +1,50 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks import distillation
+from tasks.architectures import Job
+from tasks.distillation import student
+from tasks.manifests import TaskName
+from tasks.rows import Rows
+from tasks.settings import TrainSettings
+from tasks.train import train
+from tests.tasks.toy import make_dataset
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_a_student_learns_from_its_teacher_and_from_unlabelled_texts(tmp_path: Path, task: TaskName) -> None:
+    data = make_dataset(tmp_path / "data", task, rows=90)
+    (tmp_path / "more.csv").write_text("text\n" + "the oven and the soup\nproton of the orbit\n" * 20)
+    job = Job(data, tmp_path, TrainSettings(unlabelled=str(tmp_path / "more.csv"), epochs=4), "quick", 13)
+    teacher = train("linear", replace(job, folder=tmp_path / "teacher"))
+    (tmp_path / "student").mkdir()
+    made = student(replace(job, folder=tmp_path / "student"), teacher, seconds=5.0)
+    assert (made.name, made.settings["teacher"]) == ("student", "linear")
+    assert made.settings["texts"] > 90 + 40
+    assert made.score > 0.7
+    targets = Rows(tmp_path / "student" / "taught.parquet").targets()
+    assert targets.dtype == np.float32
+    assert ((targets >= 0) & (targets <= 1)).all()
+    assert len(targets) == made.settings["texts"]
+
+
+def test_made_up_texts_hold_words_of_the_texts_and_are_the_same_each_time() -> None:
+    texts = ["the bread in the oven is warm", "a proton and a cell"]
+    made = list(distillation._made_up(texts, 50, seed=3))
+    assert len(set(made)) > 20
+    assert {word for text in made for word in text.split()} <= {word for text in texts for word in text.split()}
+    assert made == list(distillation._made_up(texts, 50, seed=3))
+
+
+def test_texts_without_spaces_are_made_up_of_characters() -> None:
+    made = list(distillation._made_up(["今天天气很好我们去公园"], 20, seed=3))
+    assert all(" " not in text for text in made)
+    assert len(set(made)) > 10
+
+
+def test_a_teacher_without_time_answers_fewer_texts() -> None:
+    assert list(distillation._made_up(["a b c"], 0, seed=3)) == []
