@@ -42,8 +42,9 @@ class Kind:
     align: Callable[[Sequence[str], np.ndarray, Sequence[Encoder], list[str]], np.ndarray] = (
         lambda texts, targets, encoders, classes: targets
     )
-    counts: Callable[[np.ndarray, np.ndarray, int], np.ndarray] = lambda targets, weights, outputs: np.bincount(
-        targets, weights, outputs
+    # Probabilities, [rows, outputs], are a student's targets whatever the kind.
+    counts: Callable[[np.ndarray, np.ndarray, int], np.ndarray] = lambda targets, weights, outputs: (
+        weights @ targets if targets.ndim > 1 else np.bincount(targets, weights, outputs)
     )
     names: Callable[[Any], list[str]] = lambda label: [label]
     answer: Callable[[Prediction], tuple[Any, float]] = lambda one: (one.label, one.score or 0.0)
