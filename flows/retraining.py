@@ -30,6 +30,7 @@ from tasks.manifests import (
     Verdict,
 )
 from tasks.package import bento_model, package
+from tasks.personal_data import redactor
 from tasks.plan import Plan, plan
 from tasks.preprocess import preprocess
 from tasks.report import RunReport, model_card
@@ -37,6 +38,7 @@ from tasks.retention import prune
 from tasks.select import select
 from tasks.serving.record import read_live, write_whole
 from tasks.settings import Budget, Effort, SourceSettings
+from tasks.smoke import known_answers
 from tasks.validate import validate
 
 EMBEDDED = "docstrings"
@@ -132,10 +134,11 @@ class Retraining:
                     "label_separator": first.label_separator,
                 }
             )
+        personal = redactor(config.data.personal_data, self.state)
         table = self.stages.run(
             f"ingest {part}".strip(),
-            lambda folder, progress: ingest(settings, folder, config.seed),
-            (settings, config.seed),
+            lambda folder, progress: ingest(settings, folder, config.seed, personal),
+            (settings, config.seed, config.data.personal_data),
             lambda made: f"{made.rows:,} rows of {source}" + _set_aside(made.quarantined),
             keep=False,
         )
@@ -249,15 +252,18 @@ class Retraining:
 
     def _champion(self) -> TextModel | None:
         live = read_live(self.state)
-        return TextModel.load(bento_model(live.version.path)) if live else None
+        return TextModel.load(bento_model(live.version.path), key=live.version.security.encrypt) if live else None
 
     def package(self) -> None:
         """Puts model, code and settings into a bento."""
         card = model_card(self.report())
+        serve = self.config.serve
+        if serve.personal_data is None:
+            serve = serve.model_copy(update={"personal_data": self.config.data.personal_data})
         self.packaged = self.stages.run(
             "package",
-            lambda folder, progress: package(self.evaluation, self.config.serve, card, self.lineage, folder),
-            (self.evaluation, self.config.serve, card, self.lineage),
+            lambda folder, progress: package(self.evaluation, serve, card, self.lineage, folder, self.config.security),
+            (self.evaluation, serve, card, self.lineage, self.config.security),
             lambda made: f"{made.tag}, {made.size_bytes / 1e6:.1f} MB",
             keep=False,
         )
@@ -277,10 +283,12 @@ class Retraining:
 
     def deploy(self) -> None:
         """Smoke-tests the bento on a spare port, moves the traffic, checks again."""
-        known = known_rows(self.evaluation.predictions)
+        known = known_answers(self.evaluation.folder, surest_texts(self.evaluation.predictions))
         self.deployment = self.stages.run(
             "deploy",
-            lambda folder, progress: deploy(self.packaged, self.config.serve, known, self.state),
+            lambda folder, progress: deploy(
+                self.packaged, self.config.serve, known, self.state, security=self.config.security
+            ),
             (),
             lambda made: f"{made.tag} answers on {made.url}",
             keep=False,
@@ -328,13 +336,13 @@ def _set_aside(quarantined: dict[str, int]) -> str:
     return f"; {total:,} set aside ({', '.join(quarantined)})" if total else ""
 
 
-def known_rows(predictions: Path) -> list[tuple[str, str]]:
-    """Test texts with the model's own answers, the surest of every class first.
+def surest_texts(predictions: Path) -> list[str]:
+    """Test texts, the surest of every answer first, to know the model by.
 
     Quantised arithmetic depends a little on the other texts of a batch, so a text on the border between
     two classes may turn; a sure one may not.
     """
     rows = pq.read_table(predictions, columns=["text", "predicted", "score"]).to_pandas()
-    rows["rank"] = rows.groupby("predicted")["score"].rank(method="first", ascending=False)
+    rows["rank"] = rows.groupby(rows["predicted"].map(str))["score"].rank(method="first", ascending=False)
     surest = rows.sort_values(["rank", "score"], ascending=[True, False]).head(KNOWN_ROWS)
-    return list(zip(surest["text"], surest["predicted"], strict=True))
+    return surest["text"].tolist()

@@ -7,20 +7,23 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bentos.text_classifier.personal_data import Redactor
 from tasks.errors import InputError
 from tasks.label_kinds import KINDS, find_task
 from tasks.manifests import Table, content_of
+from tasks.personal_data import without_personal_data
 from tasks.quarantine import by_kind, write_quarantine
 from tasks.settings import SourceSettings
 from tasks.sources import OWN_COLUMNS, Reading, source_of
 from tasks.workspace import engine, identifier, literal, scratch_folder
 
 
-def ingest(settings: SourceSettings, folder: Path, seed: int) -> Table:
+def ingest(settings: SourceSettings, folder: Path, seed: int, personal: Redactor | None = None) -> Table:
     """Reads `settings.source` into `folder`/table.parquet.
 
     Rows that cannot be read go to quarantine.csv (source, line, reason, excerpt). With `settings.rows`
-    that many rows are drawn, each text with the same chance, by `seed`, whatever their order.
+    that many rows are drawn, each text with the same chance, by `seed`, whatever their order. What
+    `personal` finds in texts and extra columns is replaced before anything is kept, or its row set aside.
 
     Raises:
         InputError: there is no such source, it holds no row, or its columns cannot be told.
@@ -31,11 +34,18 @@ def ingest(settings: SourceSettings, folder: Path, seed: int) -> Table:
             raise InputError(f"The extra column {name!r} has a name that the pipeline uses itself; rename it.")
     with scratch_folder(folder) as scratch, engine(scratch, settings.memory) as duck:
         reading = Reading(settings, scratch)
-        rows_read = _store(source_of(settings.source).read(reading), reading.schema, scratch / "raw.parquet")
+        batches = source_of(settings.source).read(reading)
+        if personal is not None:
+            batches = without_personal_data(batches, personal, ("text", *settings.extra_columns))
+        rows_read = _store(batches, reading.schema, scratch / "raw.parquet")
         if rows_read == 0:
             raise InputError(f"{settings.source}: its columns are named, but there is no row.")
         duck.read_parquet(str(scratch / "raw.parquet")).create_view("raw")
         task, separator = find_task(duck, settings, reading)
+        if task == "tagging" and personal is not None and personal.policy in ("mask", "hash"):
+            raise InputError(
+                f"data.personal_data {personal.policy} would move the spans of a tagging table: choose drop or keep"
+            )
         duck.execute(
             f"CREATE VIEW judged AS SELECT * REPLACE (coalesce(reason, {KINDS[task].misfit}) AS reason) FROM raw"
         )

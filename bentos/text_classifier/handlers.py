@@ -81,9 +81,10 @@ async def answer_feedback(runtime: Runtime, request: Request, asked: FeedbackBod
         raise Problem(422, f"{unknown[0]!r} is not one of the model's labels; GET /model lists them", "label")
     if runtime.feedback is None:
         raise Problem(403, "feedback is switched off: no folder for records is set")
-    record = FeedbackRecord(
-        time.time(), asked.id, asked.text, asked.label, runtime.identity.version, request.client_name()
-    )
+    text = runtime.redact(asked.text)
+    if text is None:
+        raise Problem(422, "the text holds personal data, which is not stored here: take it out", "text")
+    record = FeedbackRecord(time.time(), asked.id, text, asked.label, runtime.identity.version, request.client_name())
     try:
         await runtime.feedback.store(record)
     except RecordsFull as error:
@@ -106,7 +107,7 @@ def describe(runtime: Runtime) -> ModelCard:
         version=manifest.version,
         task=manifest.task,
         architecture=manifest.architecture,
-        labels=manifest.labels,
+        labels=runtime.model.classes,
         thresholds=manifest.thresholds,
         metrics=manifest.metrics,
         scope=scope and {"method": scope.method, "false_alarm_rate": scope.false_alarm_rate},
@@ -139,7 +140,7 @@ def options_of(runtime: Runtime, asked: PredictBody) -> Options:
         # The very object: requests with equal options are decoded together.
         return defaults
     if asked.labels is not None:
-        known = set(runtime.model.manifest.labels)
+        known = set(runtime.model.classes)
         for index, label in enumerate(asked.labels):
             if label not in known:
                 raise Problem(422, "not one of the model's labels; GET /model lists them", f"labels[{index}]")

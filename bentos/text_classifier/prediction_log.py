@@ -24,6 +24,7 @@ import numpy as np
 
 from bentos.text_classifier.decoding import Prediction
 from bentos.text_classifier.model import TextModel
+from bentos.text_classifier.personal_data import Redactor
 from bentos.text_classifier.records import RecordWriter
 from bentos.text_classifier.scope import ScopeRule, hashed_grams
 from bentos.text_classifier.settings import ServiceSettings
@@ -152,7 +153,8 @@ class PredictionLog:
         self._rule = ScopeRule(model.manifest.scope) if model.manifest.scope else None
         self._version = version
         self._settings = settings
-        self._key = _key(folder)
+        self._key = records_key(folder)
+        self._redact = Redactor(settings.personal_data or "keep", self._key)
         self._share = Thinning(settings.prediction_share)
         self._waiting: list[tuple[float, str, Prediction, str]] = []
         self._room = float(settings.prediction_burst)
@@ -209,7 +211,7 @@ class PredictionLog:
             in_scope=prediction.in_scope,
             hash=self._hash(fold(text)),
             client=self._hash(client),
-            text=text if self._settings.store_texts else None,
+            text=self._redact(text) if self._settings.store_texts else None,
         )
 
     def _hash(self, value: str) -> str:
@@ -238,7 +240,7 @@ class Thinning:
         return True
 
 
-def _key(folder: Path) -> bytes:
+def records_key(folder: Path) -> bytes:
     """The key of the folder's hashes: made by whichever process comes first, readable by its owner alone."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _KEY

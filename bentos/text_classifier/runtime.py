@@ -15,7 +15,8 @@ from bentos.text_classifier.decoding import Options, Prediction
 from bentos.text_classifier.explain import Attribution, ExplanationError, explain
 from bentos.text_classifier.metrics import Counters
 from bentos.text_classifier.model import TextModel
-from bentos.text_classifier.prediction_log import PredictionLog
+from bentos.text_classifier.personal_data import Redactor
+from bentos.text_classifier.prediction_log import PredictionLog, records_key
 from bentos.text_classifier.predictor import NotFinite, Predictor, provider
 from bentos.text_classifier.problems import Problem, busy
 from bentos.text_classifier.records import RecordWriter
@@ -52,6 +53,7 @@ class Runtime:
         self._explainer = ThreadPoolExecutor(1, thread_name_prefix="explain")
         self._explanations = 0
         self.feedback = self._writer("feedback", keep_all=True)
+        self.redact = self._redactor()
         self.predictions = self._prediction_log()
         self.access = self._writer("access", keep_all=False) if settings.access_log else None
 
@@ -60,6 +62,12 @@ class Runtime:
             return None
         size = int(self.settings.max_records_mb * 1e6)
         return RecordWriter(Path(self.settings.records), kind, size, keep_all=keep_all)
+
+    def _redactor(self) -> Redactor:
+        """What feedback passes through before it is stored."""
+        policy = self.settings.personal_data or "keep"
+        key = records_key(Path(self.settings.records)) if policy == "hash" and self.settings.records else b"off"
+        return Redactor(policy, key)
 
     def _prediction_log(self) -> PredictionLog | None:
         if self.settings.records is None or self.settings.prediction_share <= 0:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -59,6 +60,8 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Predictions recorded a second after that."""
     store_texts: bool = False
     """Record predictions with their text; with a keyed hash and statistics of it alone when not set."""
+    personal_data: Literal["keep", "mask", "hash", "drop"] | None = None
+    """What happens to e-mail addresses, card numbers and the like in recorded texts; kept when not set."""
     max_records_mb: float = 256.0
     """Size of each kind of record: old prediction records go, new feedback is refused."""
     access_log: bool = False

@@ -1,0 +1,141 @@
+"""Personal data found in texts and taken out of them: e-mail, telephone, card and identity numbers, addresses.
+
+Numbers with a check digit count only when it is right, so that ordinary numbers stay. Names are not
+found: that needs a model of its own. One policy holds wherever texts are kept:
+
+`keep` changes nothing; `mask` puts the kind, as in [email]; `hash` adds a keyed hash, so that equal
+values stay equal, as in [email:3f9a0c51e2]; `drop` leaves the text out.
+"""
+
+import hashlib
+import ipaddress
+import re
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+Policy = Literal["keep", "mask", "hash", "drop"]
+
+_ANY = re.compile(r"[@\d]|://")
+_CN_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+
+
+class Found(NamedTuple):
+    """A value of a kind, in code points of the text."""
+
+    kind: str
+    start: int
+    end: int
+
+
+def luhn(number: str) -> bool:
+    """The check of card numbers (ISO/IEC 7812): every second digit from the right doubled."""
+    digits = [int(digit) for digit in number if digit.isdigit()]
+    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
+    return 13 <= len(digits) <= 19 and len(set(digits)) > 1 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def chinese_id(number: str) -> bool:
+    """The check of resident identity numbers (GB 11643, ISO 7064 MOD 11-2) with a possible date of birth."""
+    month, day = int(number[10:12]), int(number[12:14])
+    total = sum(weight * int(digit) for weight, digit in zip(_CN_WEIGHTS, number, strict=False))
+    return 1 <= month <= 12 and 1 <= day <= 31 and "10X98765432"[total % 11] == number[17].upper()
+
+
+def iban(number: str) -> bool:
+    """The check of account numbers (ISO 13616): the rearranged number is 1 modulo 97."""
+    compact = number.replace(" ", "").upper()
+    if not 15 <= len(compact) <= 34:
+        return False
+    return int("".join(str(int(mark, 36)) for mark in compact[4:] + compact[:4])) % 97 == 1
+
+
+def _address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _telephone(text: str) -> bool:
+    return 7 <= sum(map(str.isdigit, text)) <= 15
+
+
+_DETECTORS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool] | None], ...] = (
+    (
+        "url",
+        re.compile(
+            r"[a-z][a-z0-9+.-]{1,20}://(?:[^\s/@:]+:[^\s/@]+@\S+|[^\s?#]*[?#]\S*?"
+            r"(?:token|key|secret|password|passwd|pwd|auth|session|sid|sig|signature|code)=\S+)",
+            re.IGNORECASE,
+        ),
+        None,
+    ),
+    ("email", re.compile(r"[\w.+%-]{1,64}@[\w-]+(?:\.[\w-]+)+"), None),
+    ("ip", re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\d)"), _address),
+    ("ip", re.compile(r"(?<![\w:])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w:])", re.IGNORECASE), _address),
+    ("id", re.compile(r"(?<!\d)[1-9]\d{5}(?:18|19|20)\d{2}\d{4}\d{3}[\dXx](?![\dA-Za-z])", re.ASCII), chinese_id),
+    ("account", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b", re.ASCII), iban),
+    ("card", re.compile(r"(?<!\d)\d(?:[ -]?\d){12,18}(?!\d)", re.ASCII), luhn),
+    # United States (SSN) and United Kingdom (national insurance) numbers.
+    ("id", re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])", re.ASCII), None),
+    ("id", re.compile(r"\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]\b", re.ASCII), None),
+    ("telephone", re.compile(r"(?<![\w+])\+\d{1,3}(?:[ .-]?\(?\d{1,4}\)?){2,6}(?!\d)", re.ASCII), _telephone),
+    ("telephone", re.compile(r"(?<![\d-])1[3-9]\d(?:[ -]?\d{4}){2}(?!\d)", re.ASCII), None),
+    ("telephone", re.compile(r"(?<![\d-])(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\d-])", re.ASCII), None),
+    ("telephone", re.compile(r"(?<![\d-])0\d{2,4}[ -/]\d{5,8}(?!\d)", re.ASCII), _telephone),
+)
+
+
+def find(text: str) -> list[Found]:
+    """What is personal in `text`, in order and without overlaps."""
+    if not _ANY.search(text):
+        return []
+    found: list[Found] = []
+    for one in _candidates(text):
+        if all(one.end <= other.start or one.start >= other.end for other in found):
+            found.append(one)
+    return sorted(found, key=lambda one: one.start)
+
+
+def _candidates(text: str) -> Iterator[Found]:
+    for kind, pattern, check in _DETECTORS:
+        for match in pattern.finditer(text):
+            if check is None or check(match.group()):
+                yield Found(kind, match.start(), match.end())
+
+
+class Redactor:
+    """The policy at work.
+
+    Args:
+        key: of the hashes; needed for `hash` alone. Whoever has it can test guesses.
+    """
+
+    def __init__(self, policy: Policy, key: bytes = b"") -> None:
+        if policy == "hash" and not key:
+            raise ValueError("the policy `hash` needs a key")
+        self.policy = policy
+        self._key = key
+
+    def __call__(self, text: str) -> str | None:
+        """The text as it may be kept; None when it may not."""
+        if self.policy == "keep" or not (found := find(text)):
+            return text
+        return None if self.policy == "drop" else self.masked(text, found)
+
+    def masked(self, text: str, found: list[Found] | None = None) -> str:
+        """The text with every value replaced, also under `drop`."""
+        parts, end = [], 0
+        for one in find(text) if found is None else found:
+            parts += [text[end : one.start], self._stand_in(one.kind, text[one.start : one.end])]
+            end = one.end
+        return "".join([*parts, text[end:]])
+
+    def _stand_in(self, kind: str, value: str) -> str:
+        return f"[{kind}:{self.pseudonym(value)}]" if self.policy == "hash" else f"[{kind}]"
+
+    def pseudonym(self, value: str) -> str:
+        """The hash that stands for `value`; case and separators do not matter."""
+        same = re.sub(r"[ ()/-]", "", value.casefold())
+        return hashlib.blake2b(same.encode("utf-8", "replace"), key=self._key[:64], digest_size=5).hexdigest()

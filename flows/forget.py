@@ -1,0 +1,38 @@
+"""Forgets a person on request: `python -m flows.forget --values '["ann@mail.example"]'`."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows import command_line
+from flows.console import current
+from tasks.forget import forget
+from tasks.state import state_folder
+
+
+class ForgetConfig(BaseModel):
+    """Removes the rows that name a person from stored data, feedback and records."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    values: tuple[str, ...] = Field(min_length=1)
+    """What names the person: addresses, numbers, names, pseudonyms."""
+
+
+def main(config: ForgetConfig) -> None:
+    """The command."""
+    console = current()
+    done = forget(config.values, state_folder())
+    for name, rows in done.rows.items():
+        console.line(f"{rows} rows removed from {name}")
+    for name in done.blanked:
+        console.line(f"blanked out in {name}")
+    for name in done.remaining:
+        console.line(f"still in {name}: remove it by hand")
+    for tag in done.versions:
+        console.line(f"trained on removed rows: {tag}; retrain, then remove it with `bentoml delete`")
+    if not (done.rows or done.blanked or done.remaining):
+        console.line("nothing stored holds this")
+    console.line("the source itself, its backups and exports are outside: remove the rows there too")
+
+
+if __name__ == "__main__":
+    command_line.run(ForgetConfig, "python -m flows.forget", state_folder() / "logs" / "forget.log", main)

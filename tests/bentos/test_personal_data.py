@@ -1,0 +1,100 @@
+"""What counts as personal, what does not, and what each policy leaves of it. All numbers are made up."""
+
+import json
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from bentos.text_classifier.app import Application
+from bentos.text_classifier.personal_data import Redactor, find
+from bentos.text_classifier.settings import ServiceSettings
+from tests.bentos.model_folder import grams_folder
+
+PERSONAL = {
+    "mail ann.o+x@mail.example.org now": "email",
+    "pay with 4111 1111 1111 1111 today": "card",
+    "or 5500-0000-0000-0004.": "card",
+    "证件号11010519491231002X，谢谢": "id",
+    "ssn 123-45-6789": "id",
+    "nino AB 12 34 56 C": "id",
+    "to GB82 WEST 1234 5698 7654 32 please": "account",
+    "call +49 30 1234567": "telephone",
+    "电话13812345678": "telephone",
+    "(212) 555-0123": "telephone",
+    "from 192.168.10.254": "ip",
+    "at 2001:db8::8a2e:370:7334": "ip",
+    "see https://host.example/a?token=abc": "url",
+    "ftp://user:secret@host.example/x": "url",
+}
+
+ORDINARY = [
+    "order 4111 1111 1111 1112 is wrong by one",
+    "编号110105194912310021不是证件",
+    "version 1.2.3 of 2024-05-06 at 12:34:56",
+    "it costs 1,234,567.89 euros, or 99999 points",
+    "see https://host.example/docs?page=2",
+    "room 000-12-3456 and 300.1.2.3",
+    "use @decorator and a@b",
+    "",
+]
+
+
+@pytest.mark.parametrize(("text", "kind"), PERSONAL.items())
+def test_personal_data_is_found_whole_and_once(text: str, kind: str) -> None:
+    assert [one.kind for one in find(text)] == [kind]
+    masked = Redactor("mask").masked(text)
+    assert f"[{kind}]" in masked
+    assert not any(mark.isdigit() for mark in masked)
+
+
+@pytest.mark.parametrize("text", ORDINARY)
+def test_ordinary_numbers_stay(text: str) -> None:
+    assert Redactor("mask")(text) == text
+
+
+def test_policies() -> None:
+    text = "ann@mail.example or ANN@mail.example or bob@mail.example"
+    assert Redactor("keep")(text) == text
+    assert Redactor("drop")(text) is None
+    assert Redactor("drop")("nothing") == "nothing"
+    hashed = Redactor("hash", b"key")(text)
+    assert hashed
+    first, second, third = hashed.split(" or ")
+    assert first == second != third
+    assert Redactor("hash", b"other")(text) != hashed
+    with pytest.raises(ValueError, match="needs a key"):
+        Redactor("hash")
+
+
+def test_hostile_texts_take_no_long_time() -> None:
+    for text in (
+        "1" * 50_000,
+        "a@" * 20_000,
+        "1 " * 30_000,
+        "+1" * 20_000,
+        "a" * 50_000 + "@",
+        ":" * 50_000,
+        "://" * 20_000,
+    ):
+        find(text)
+
+
+@pytest.mark.parametrize(
+    ("policy", "stored"),
+    [(None, "goal ann@mail.example"), ("mask", "goal [email]"), ("drop", None)],
+)
+def test_feedback_and_predictions_are_recorded_by_the_policy(
+    tmp_path: Path, policy: str | None, stored: str | None
+) -> None:
+    settings = ServiceSettings(records=str(tmp_path / "records"), store_texts=True, personal_data=policy)  # type: ignore[arg-type]
+    text = "goal ann@mail.example"
+    with TestClient(Application(grams_folder(tmp_path / "model"), settings)) as client:
+        assert client.post("/predict", json={"texts": [text]}).status_code == 200
+        answer = client.post("/feedback", json={"id": "1", "text": text, "label": "sport"})
+        assert answer.status_code == (422 if policy == "drop" else 200)
+    kept = {
+        file.name.partition("-")[0]: json.loads(file.read_text())["text"]
+        for file in (tmp_path / "records").glob("*.jsonl")
+    }
+    assert kept == ({"predictions": None} if policy == "drop" else {"predictions": stored, "feedback": stored})
