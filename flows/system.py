@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -38,13 +40,20 @@ class Background:
 
     def process(self) -> psutil.Process | None:
         """The running process, None when it ended or was never started."""
+        known = self.facts()
         try:
-            known = json.loads(self.record.read_text())
             process = psutil.Process(known["pid"])
             alive = abs(process.create_time() - known["started"]) < 2 and process.status() != psutil.STATUS_ZOMBIE
-        except (OSError, ValueError, KeyError, psutil.Error):
+        except (KeyError, psutil.Error):
             return None
         return process if alive else None
+
+    def facts(self) -> dict[str, Any]:
+        """The record; empty when there is none that can be read."""
+        try:
+            return json.loads(self.record.read_text())
+        except (OSError, ValueError):
+            return {}
 
     def start(self, command: Sequence[str], environ: dict[str, str], **facts: object) -> psutil.Process:
         """Starts `command` in a session of its own, its output in the log file."""
@@ -112,8 +121,10 @@ def start_server() -> str:
     if url := kept_server():
         return url
     server = Background(SERVER_RECORD.removesuffix(".json"))
+    # A worker that still runs knows the killed server's address and no other.
+    former = urlsplit(server.facts().get("url", "")).port
     server.stop()
-    port = _free_port(int(os.environ.get("PREFECT_SERVER_API_PORT", PORT)))
+    port = _free_port(former or int(os.environ.get("PREFECT_SERVER_API_PORT", PORT)))
     url = f"http://127.0.0.1:{port}/api"
     environ = {**os.environ, "PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": str(port)}
     environ.pop("PREFECT_API_URL", None)

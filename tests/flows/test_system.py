@@ -253,6 +253,7 @@ def test_runs_asked_for_together_train_one_by_one_through_a_kill_and_a_cancel(sy
 
 def test_a_killed_server_and_a_killed_worker_come_back_by_themselves(system):
     before = {name: system.record(name)["pid"] for name in ("server", "worker")}
+    address = system.record("server")["url"]
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)
 
@@ -261,6 +262,7 @@ def test_a_killed_server_and_a_killed_worker_come_back_by_themselves(system):
         return alive and all(system.record(name)["pid"] != pid for name, pid in before.items())
 
     until(back, "the restart")
+    assert system.record("server")["url"] == address
     until(lambda: set(system.deployments()) == DEPLOYMENTS, "the server's answer")
     workers = "/work_pools/local/workers/filter"
     until(lambda: any(one["status"] == "ONLINE" for one in system.api("POST", workers)), "the worker's return")
