@@ -1,6 +1,7 @@
 """Stage: make the served variant's scores mean what they say, on rows that it was not trained on."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pyarrow.parquet as pq
 
 from bentos.text_classifier.cpus import allowed_cpus
 from bentos.text_classifier.decoding import DECODERS
+from bentos.text_classifier.encoding import Encoder
 from bentos.text_classifier.manifest import MANIFEST, Manifest, dump
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.scope import fit_scope
-from tasks.examples import read_part
+from tasks.examples import aligned_part
 from tasks.kinds import KINDS
 from tasks.manifests import Dataset
 from tasks.metrics import Bins, Outcome
@@ -36,7 +38,7 @@ def calibrate(
     """
     model = open_model(folder)
     kind = KINDS[dataset.task]
-    texts, targets = rows_of(dataset, "validation")
+    texts, targets = rows_of(dataset, "validation", model.encoders)
     logits = model.logits(texts) if logits is None else logits
     temperature = kind.temperature(logits, targets)
     thresholds = kind.thresholds(logits, targets, temperature) if kind.thresholds else None
@@ -59,9 +61,9 @@ def open_model(folder: Path) -> TextModel:
     return TextModel.load(folder, threads=allowed_cpus())
 
 
-def rows_of(dataset: Dataset, part: str) -> tuple[list[str], np.ndarray]:
-    """Texts and targets of a part that fits in memory."""
-    blocks = list(read_part(dataset, part))
+def rows_of(dataset: Dataset, part: str, encoders: Sequence[Encoder] = ()) -> tuple[list[str], np.ndarray]:
+    """Texts and targets of a part that fits in memory; tagging needs the model's `encoders` for its targets."""
+    blocks = list(aligned_part(dataset, part, encoders))
     return [text for block in blocks for text in block[0]], np.concatenate([block[1] for block in blocks])
 
 

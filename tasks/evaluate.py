@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bentos.text_classifier.decoding import Options
 from bentos.text_classifier.manifest import MANIFEST, dump
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.scope import ScopeRule
@@ -18,6 +19,7 @@ from tasks.kinds import KINDS
 from tasks.label_errors import MOST_ROWS, cross_validated_scores, rank_label_errors
 from tasks.manifests import Candidate, Dataset, Evaluation, Variant, content_of
 from tasks.metrics import Outcome, measure, proportion
+from tasks.rows import Rows
 from tasks.slices import slices
 
 _SPLIT_COLUMNS = {"text", "label", "target", "weight", "group", "source", "line"}
@@ -34,17 +36,17 @@ def evaluate(picked: Variant, candidate: Candidate, dataset: Dataset, seed: int,
     table = pq.read_table(dataset.test)
     if not table.num_rows:
         raise InputError("the test part has no rows: give more data or a test source with rows of the known classes")
-    held_out = open_model(picked.folder).logits(rows_of(dataset, "validation")[0])
+    held_out = open_model(picked.folder).logits(Rows(dataset.validation).texts())
     served, fitted = calibrate(picked.folder, dataset, folder / "model", held_out)
     model = open_model(served)
-    texts, targets = rows_of(dataset, "test")
+    texts, targets = rows_of(dataset, "test", model.encoders)
     logits = model.logits(texts)
     uncalibrated = msgspec.structs.replace(model.manifest, temperature=1.0)
     result = outcome(logits, targets, model.manifest)
     kind = KINDS[dataset.task]
     measured = measure(result, seed, kind.figures)
     predictions = folder / "predictions.parquet"
-    _write_predictions(predictions, table, model, model.scores(logits), result)
+    _write_predictions(predictions, table, answers(model, logits, texts), result)
     manifest = msgspec.structs.replace(
         model.manifest,
         metrics={name: figure.model_dump() for name, figure in measured.figures.items()},
@@ -55,32 +57,34 @@ def evaluate(picked: Variant, candidate: Candidate, dataset: Dataset, seed: int,
         folder=served,
         metrics=measured.figures,
         per_class=dict(zip(dataset.labels, measured.per_label, strict=True)),
-        confusion=_confusion(result),
+        confusion=_confusion(result) if kind.exclusive else [],
         calibration=fitted
         | {"before": calibration_of(outcome(logits, targets, uncalibrated)), "after": calibration_of(result)},
         slices=slices(texts, result.exact, table.select([n for n in table.column_names if n not in _SPLIT_COLUMNS])),
         predictions=predictions,
-        label_errors=_label_errors(model.scores(held_out), dataset, seed),
+        label_errors=_label_errors(model.scores(held_out), dataset, seed) if kind.pooled else [],
         scope=_scope(model, logits, texts),
         majority=_majority(table),
         content=content_of(served, predictions),
     )
 
 
-def _write_predictions(path: Path, table: pa.Table, model: TextModel, scores: np.ndarray, result: Outcome) -> None:
+def answers(model: TextModel, logits: np.ndarray, texts: list[str]) -> list[tuple[Any, float]]:
+    """The model's whole answer for each text, in the form of a data set's label, and its score."""
+    everything = Options(top_k=len(model.manifest.labels))
+    return list(map(KINDS[model.manifest.task].answer, model.decode(logits, everything, texts)))
+
+
+def _write_predictions(path: Path, table: pa.Table, found: list[tuple[Any, float]], result: Outcome) -> None:
     """text, label, predicted, score and correct of each test row; written whole or not at all."""
-    labels = np.array(model.manifest.labels, dtype=object)
-    cuts = np.split(labels[result.predicted.indices], result.predicted.indptr[1:-1])
-    answers = [answer.tolist() for answer in cuts]
-    several = pa.types.is_list(table.schema.field("label").type)
     unfinished = path.with_name(path.name + ".part")
     pq.write_table(
         pa.table(
             {
                 "text": table["text"],
                 "label": table["label"],
-                "predicted": answers if several else [answer[0] for answer in answers],
-                "score": scores.max(axis=1),
+                "predicted": pa.array([label for label, _ in found], table.schema.field("label").type),
+                "score": np.array([score for _, score in found], np.float32),
                 "correct": result.exact,
             }
         ),

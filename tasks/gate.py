@@ -9,17 +9,15 @@ import numpy as np
 import pyarrow.parquet as pq
 from scipy.stats import binomtest
 
-from bentos.text_classifier.decoding import Options
 from bentos.text_classifier.model import TextModel
 from tasks.calibrate import open_model
 from tasks.errors import InputError
+from tasks.evaluate import answers
 from tasks.manifests import Evaluation, Optimised, Verdict
 from tasks.settings import Budget, GateSettings
 
 FEW_ROWS = 20
 """A class with fewer test rows is not held to the recall floor: its recall is mostly chance."""
-
-_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -189,10 +187,10 @@ def _behaviour(folder: Path, cases: Path | None) -> list[Check]:
     if cases is None:
         return []
     rows = read_cases(cases)
-    answers = _answers(open_model(folder), [text for text, _ in rows])
+    own_answers = _answers(open_model(folder), [text for text, _ in rows])
     missed = [
         f"{text[:60]!r} is {own!r}, not {wanted!r}"
-        for (text, wanted), own in zip(rows, answers, strict=True)
+        for (text, wanted), own in zip(rows, own_answers, strict=True)
         if own != _answer(wanted.split("|") if "|" in wanted else wanted) and own != wanted
     ]
     found = f"{len(missed)} of {len(rows)} changed: " + "; ".join(missed[:5]) if missed else f"all {len(rows)} kept"
@@ -240,14 +238,7 @@ def _budget(folder: Path, optimised: Optimised, budget: Budget) -> list[Check]:
 
 def _answers(model: TextModel, texts: list[str]) -> list[str]:
     """The model's whole answer for each text, in the comparable form of `_answer`."""
-    found = []
-    several = model.manifest.task == "multi"
-    for start in range(0, len(texts), _BATCH):
-        for prediction in model.predict(
-            texts[start : start + _BATCH], Options(top_k=len(model.manifest.labels) if several else 1)
-        ):
-            found.append(_answer([one.label for one in prediction.labels] if several else prediction.label))
-    return found
+    return [_answer(label) for label, _ in answers(model, model.logits(texts), texts)]
 
 
 def _answer(label: object) -> str:

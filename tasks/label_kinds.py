@@ -10,6 +10,7 @@ from tasks.sources import Reading
 
 _SPANS = 'STRUCT("start" INTEGER, "end" INTEGER, "label" VARCHAR)[]'
 _SPAN_CLASSES = "list_sort(list_distinct(list_transform(label, lambda span: span.label)))"
+_KNOWN_SPANS = "list_filter(label, lambda span: list_contains(getvariable('labels'), span.label))"
 _RAREST = "coalesce(list_min(list_transform({classes}, lambda name: (getvariable('ranks')[name], name)))[2], '')"
 
 
@@ -37,6 +38,8 @@ class LabelKind:
     """The label without classes that are not in `labels`."""
     least_classes: int = 2
     """Fewer leave nothing to learn."""
+    comparable: bool = True
+    """Whether scores of models with different tokenisers can be pooled, as folds need."""
 
 
 KINDS: dict[TaskName, LabelKind] = {
@@ -73,10 +76,11 @@ KINDS: dict[TaskName, LabelKind] = {
         classes=_SPAN_CLASSES,
         canonical="CAST(to_json(label) AS VARCHAR)",
         stratum=_RAREST.format(classes=_SPAN_CLASSES),
-        target="CAST(NULL AS INTEGER)",
+        target=_KNOWN_SPANS,
         known="true",
-        kept="list_filter(label, lambda span: list_contains(getvariable('labels'), span.label))",
+        kept=_KNOWN_SPANS,
         least_classes=1,
+        comparable=False,
     ),
 }
 

@@ -82,7 +82,8 @@ class Profile(Record):
 class Dataset(Record):
     """The split: Parquet files with columns text, label, target, weight, group and extra columns.
 
-    `target` is int32 (single: index into labels), list<int8> (multi: one 0/1 a label) or absent (tagging).
+    `target` is int32 (single: index into labels), list<int8> (multi: one 0/1 a label) or the
+    spans as in `label` (tagging).
     """
 
     task: TaskName

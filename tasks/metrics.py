@@ -109,6 +109,7 @@ def matthews(counts: Counts) -> np.ndarray:
 COUNTED: dict[str, Callable[[Counts], np.ndarray]] = {
     "macro_f1": macro_f1,
     "micro_f1": micro_f1,
+    "span_f1": micro_f1,
     "weighted_f1": weighted_f1,
     "macro_precision": macro_precision,
     "macro_recall": macro_recall,

@@ -5,6 +5,7 @@ from scipy.sparse import csr_array
 
 from bentos.text_classifier.manifest import Manifest
 from tasks.metrics import Outcome
+from tasks.tagging import by_row_and_class, judge, known_tags
 
 _LEAST = 1e-12
 """Of a probability inside a logarithm."""
@@ -55,6 +56,39 @@ def multi(probabilities: np.ndarray, targets: np.ndarray, manifest: Manifest) ->
         scores=probabilities,
         truths=truths,
     )
+
+
+def tagging(probabilities: np.ndarray, codes: np.ndarray, manifest: Manifest) -> Outcome:
+    """Of entities in a text, each right when class, beginning and end are: the score of every answered one counts
+    for calibration. The loss is the mean over the text's tokens.
+
+    `probabilities`: float32 [rows, positions, tags]; `codes`: int [rows, positions or more] of `tagging.align`.
+    """
+    found = judge(probabilities, codes)
+    rows, classes = len(probabilities), probabilities.shape[-1] // 2
+    hits = by_row_and_class(found.predicted, found.hit, rows, classes)
+    predicted = by_row_and_class(found.predicted, slice(None), rows, classes)
+    actual = by_row_and_class(found.actual, slice(None), rows, classes)
+    certainty = probabilities.max(axis=-1)
+    row, first, last, _ = found.predicted
+    scores = [certainty[place].min() for place in map(_span, row.tolist(), first.tolist(), last.tolist())]
+    known, truth = known_tags(probabilities, codes)
+    given = np.take_along_axis(probabilities, truth[..., None], axis=-1)[..., 0].astype(np.float64)
+    surprise = np.where(known, -np.log(np.maximum(given, _LEAST)), 0.0)
+    return Outcome(
+        hits=csr_array(hits.astype(np.float32)),
+        predicted=csr_array(predicted.astype(np.float32)),
+        actual=csr_array(actual.astype(np.float32)),
+        exact=(hits == predicted).all(axis=1) & (hits == actual).all(axis=1),
+        confidence=np.array(scores, np.float32),
+        correct=found.hit,
+        row=row,
+        loss=surprise.sum(axis=1) / np.maximum(known.sum(axis=1), 1),
+    )
+
+
+def _span(row: int, first: int, last: int) -> tuple[int, slice]:
+    return row, slice(first, last + 1)
 
 
 def _one_hot(index: np.ndarray, column: np.ndarray, rows: int, labels: int) -> csr_array:

@@ -52,6 +52,7 @@ def preprocess(
     texts = Rows(paths["train"])
     max_length = train.max_length or length_for(texts)
     folds = train.folds if train.folds is not None else _FOLDS * (rows["train"] < _FEW_ROWS and validation is None)
+    folds *= kind.comparable
     return Dataset(
         task=checked.task,
         labels=sorted(sizes),

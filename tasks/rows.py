@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 
@@ -30,7 +31,7 @@ class Rows:
         return self.column("label")
 
     def targets(self) -> np.ndarray:
-        """int32 [rows] (single) or int8 [rows, labels] (multi)."""
+        """int32 [rows] (single), int8 [rows, labels] (multi) or the labels as objects [rows] (tagging)."""
         return _array(pq.read_table(self.path, columns=["target"]).column(0).combine_chunks())
 
     def weights(self) -> np.ndarray:
@@ -56,6 +57,10 @@ class Rows:
 
 
 def _array(column: Any) -> np.ndarray:
+    if pa.types.is_list(column.type) and pa.types.is_struct(column.type.value_type):
+        objects = np.empty(len(column), object)
+        objects[:] = column.to_pylist()
+        return objects
     if hasattr(column, "flatten") and hasattr(column.type, "value_type"):
         return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
     return column.to_numpy(zero_copy_only=False)

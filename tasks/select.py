@@ -7,7 +7,7 @@ import numpy as np
 
 from bentos.text_classifier.manifest import Manifest
 from tasks.calibrate import outcome, rows_of
-from tasks.candidate import VALIDATION_LOGITS
+from tasks.candidate import VALIDATION_LOGITS, VALIDATION_TARGETS
 from tasks.cross_validation import HELD_OUT, pooled_targets
 from tasks.errors import InputError
 from tasks.kinds import KINDS, standard_error
@@ -68,9 +68,10 @@ def comparable(candidates: list[Candidate], dataset: Dataset, metric: str) -> li
     """The candidates with scores of the same rows: of the validation part, unless all had the same folds."""
     if len({one.folds for one in candidates}) == 1:
         return candidates
-    kind, targets = KINDS[dataset.task], rows_of(dataset, "validation")[1]
+    kind = KINDS[dataset.task]
     judged = []
     for one in candidates:
+        targets = validation_targets(one, dataset)
         logits = np.load(one.folder / VALIDATION_LOGITS)
         metrics = kind.metrics(logits, targets)
         error = standard_error(metric, logits, targets, kind, 0)
@@ -81,14 +82,21 @@ def comparable(candidates: list[Candidate], dataset: Dataset, metric: str) -> li
 def held_out(candidate: Candidate, dataset: Dataset) -> tuple[np.ndarray, np.ndarray] | None:
     """Logits and targets of the rows that the candidate's score is of; None when it left no logits."""
     file = candidate.folder / (HELD_OUT if candidate.folds else VALIDATION_LOGITS)
-    targets = pooled_targets(dataset) if candidate.folds else rows_of(dataset, "validation")[1]
+    targets = pooled_targets(dataset) if candidate.folds else validation_targets(candidate, dataset)
     if not file.exists():
         return None
     logits = np.load(file)
     if len(logits) != len(targets):
         return None
-    known = ~np.isnan(logits).any(axis=1)
+    known = ~np.isnan(logits.reshape(len(logits), -1)).any(axis=1)
     return logits[known], targets[known]
+
+
+def validation_targets(candidate: Candidate, dataset: Dataset) -> np.ndarray:
+    """Targets of the validation part in the form that the candidate learned."""
+    if KINDS[dataset.task].pooled:
+        return rows_of(dataset, "validation")[1]
+    return np.load(candidate.folder / VALIDATION_TARGETS)
 
 
 def judged_on(candidate: Candidate) -> str:
@@ -124,7 +132,7 @@ def _error_of_difference(best: Candidate, other: Candidate, dataset: Dataset, me
     if rows[0] is None or rows[1] is None:
         # Without the rows the scores count as independent, which errs on the side of 'equal'.
         return float(np.hypot(best.error, other.error))
-    manifest = Manifest(task=dataset.task, labels=dataset.labels, encoders=[])
+    manifest = Manifest(task=dataset.task, labels=KINDS[dataset.task].outputs(dataset.labels), encoders=[])
     first, second = (drawn(outcome(*row, manifest), metric, seed=0, rounds=_ROUNDS) for row in rows if row)
     return float(np.std(first - second))
 

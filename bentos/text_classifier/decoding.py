@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
+from bentos.text_classifier.encoding import token_encoder
 from bentos.text_classifier.manifest import Manifest
+from bentos.text_classifier.tagging import class_names, entities
 
 if TYPE_CHECKING:
     from bentos.text_classifier.model import TextModel
@@ -53,10 +55,11 @@ class Prediction(msgspec.Struct):
 
 
 class Decoder(NamedTuple):
-    """What a kind of task does with logits."""
+    """What a kind of task does with logits; `classes` are the names in its answers, of the manifest's labels."""
 
     scores: Callable[[np.ndarray, Manifest], np.ndarray]
     decode: Callable[["TextModel", np.ndarray, Options, Sequence[str]], list[Prediction]]
+    classes: Callable[[Sequence[str]], list[str]] = list
 
 
 def softmax(logits: np.ndarray, manifest: Manifest) -> np.ndarray:
@@ -107,7 +110,27 @@ def _multi(model: "TextModel", logits: np.ndarray, options: Options, texts: Sequ
     return answers
 
 
+def _tagging(model: "TextModel", logits: np.ndarray, options: Options, texts: Sequence[str]) -> list[Prediction]:
+    """Spans in order; a span's score is that of its least certain position. `top_k` says nothing of spans."""
+    scores = softmax(logits, model.manifest)
+    places = np.zeros((*scores.shape[:2], 2), np.int64)
+    for row, offsets in enumerate(token_encoder(model.encoders).offsets(texts)):
+        places[row, : len(offsets)] = np.array(offsets, np.int64).reshape(-1, 2)
+    # Marks and padding lie nowhere in the text.
+    tags = np.where(places[..., 0] < places[..., 1], scores.argmax(axis=-1), 0)
+    certainty = scores.max(axis=-1)
+    classes = class_names(model.manifest.labels)
+    spans: list[list[Span]] = [[] for _ in texts]
+    for row, first, last, label in zip(*(part.tolist() for part in entities(tags)), strict=True):
+        score = float(certainty[row, first : last + 1].min())
+        if score >= options.threshold and (options.only is None or classes[label] in options.only):
+            start, end = int(places[row, first, 0]), int(places[row, last, 1])
+            spans[row].append(Span(start, end, classes[label], score))
+    return [Prediction(spans=found) for found in spans]
+
+
 DECODERS: dict[str, Any] = {
     "single": Decoder(softmax, _single),
     "multi": Decoder(sigmoid, _multi),
+    "tagging": Decoder(softmax, _tagging, class_names),
 }

@@ -63,6 +63,11 @@ class TokenEncoder:
         return [[(max(a - prefix, 0), max(b - prefix, 0)) for a, b in one.offsets] for one in encoded]
 
 
+def token_encoder(encoders: Sequence[Encoder]) -> TokenEncoder:
+    """The one whose positions a tagging model tags."""
+    return next(encoder for encoder in encoders if isinstance(encoder, TokenEncoder))
+
+
 class GramEncoder:
     """Weighted n-gram ids of each text: int32 and float32 [texts, most n-grams], 0 at padding.
 

@@ -91,13 +91,16 @@ class TextModel:
         return np.asarray(self.session.run(["logits"], {name: inputs[name] for name in self._input_names})[0])
 
     def logits(self, texts: Sequence[str], batch: int = 32) -> np.ndarray:
-        """Logits of any number of texts (single and multi), batched by length so that little padding is computed."""
+        """Logits of any number of texts, batched by length so that little padding is computed."""
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        result = np.zeros((len(texts), len(self.manifest.labels)), np.float32)
-        for start in range(0, len(order), batch):
-            chosen = order[start : start + batch]
-            result[chosen] = self.run(self.encode([texts[index] for index in chosen]))
-        return result
+        cuts = [order[start : start + batch] for start in range(0, len(order), batch)]
+        found = [(cut, self.run(self.encode([texts[index] for index in cut]))) for cut in cuts]
+        return in_order(found) if found else np.zeros((0, len(self.manifest.labels)), np.float32)
+
+    @property
+    def classes(self) -> list[str]:
+        """The names that stand in answers: the labels, or of a tagging model what its tags are of."""
+        return self._decode.classes(self.manifest.labels)
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated probabilities in the logits' shape: softmax over labels, or sigmoid for multi-label."""
@@ -114,6 +117,16 @@ class TextModel:
     def predict(self, texts: Sequence[str], options: Options = Options()) -> list[Prediction]:  # noqa: B008 (frozen)
         """Encode, run and decode `texts` as one batch."""
         return self.decode(self.run(self.encode(texts)), options, texts) if texts else []
+
+
+def in_order(batches: Sequence[tuple[Sequence[int], np.ndarray]]) -> np.ndarray:
+    """Logits of batches put at the rows that each is of; for tagging, 0 at positions that a batch lacks."""
+    rows = sum(len(places) for places, _ in batches)
+    width = max(logits.shape[1] for _, logits in batches)
+    result = np.zeros((rows, width, *batches[0][1].shape[2:]), np.float32)
+    for places, logits in batches:
+        result[places, : logits.shape[1]] = logits
+    return result
 
 
 def _reader(folder: Path, key: str | None) -> tuple[ReadFile, Path | bytes]:

@@ -52,7 +52,7 @@ class TokenModel:
         }
         if not KINDS[dataset.task].pooled:
             # Most positions are outside of any span: before a model finds the first of them its score stands still.
-            general |= {"batch_size": 16 if small else 64, "learning_rate": 3e-3, "patience": 6}
+            general |= {"batch_size": 16 if small else 64, "learning_rate": 5e-3, "patience": 6}
             general["epochs"] *= 2
         return general | self.defaults(dataset, effort)
 

@@ -132,7 +132,9 @@ def _test(run: RunReport) -> dict[str, Any]:
     return {
         "per_class": per_class,
         "weakest": weakest[:_WEAKEST] if len(per_class) > _WEAKEST else [],
-        "confusion_chart": charts.confusion_chart(list(evaluation.per_class), evaluation.confusion),
+        "confusion_chart": charts.confusion_chart(list(evaluation.per_class), evaluation.confusion)
+        if evaluation.confusion
+        else "",
         "confused": confused(list(evaluation.per_class), evaluation.confusion),
         "reliability_chart": charts.reliability_chart(calibration["before"], calibration["after"]),
         "mistakes": mistakes(evaluation.predictions) if evaluation.predictions.exists() else [],
@@ -166,8 +168,13 @@ def _bytes(size: float) -> str:
 
 
 def _cut(value: object, most: int = 160) -> str:
-    written = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    written = ", ".join(map(_item, value)) or "nothing" if isinstance(value, list) else str(value)
     return written if len(written) <= most else written[: most - 1] + "…"
+
+
+def _item(item: object) -> str:
+    """One of several labels; of a span its label and place."""
+    return f"{item['label']} {item['start']}–{item['end']}" if isinstance(item, dict) else str(item)
 
 
 def _name(label: object, most: int = 80) -> Markup:

@@ -1,73 +1,26 @@
 """The whole chain as a user runs it: a real Prefect API, real training, a real bento, real HTTP."""
 
 import json
-import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL
 
 from tests.conftest import ROOT
 from tests.end_to_end.labelled_text import rows, write_odd_csv
+from tests.end_to_end.place import Place
 
 pytestmark = pytest.mark.slow
 COLUMNS = ("--text-column", "Nachricht (text)", "--label-column", "Kategorie / 类别")
 QUICK = ("--effort", "quick", "--train.candidates", "linear")
 
 
-class Place:
-    """A private home for the pipeline, with a Prefect server that stays up for the module."""
-
-    def __init__(self, folder: Path, api: str) -> None:
-        self.state = folder / "state"
-        self.bentoml = folder / "bentoml"
-        self.bentoml.mkdir()
-        self.port = _free_port()
-        self.environ = {
-            **os.environ,
-            "MODEL_SERVICE_STATE": str(self.state),
-            "BENTOML_HOME": str(self.bentoml),
-            "PREFECT_API_URL": api,
-        }
-
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "flows.retrain", "--serve.port", str(self.port), *COLUMNS, *QUICK, *arguments]
-
-    def retrain(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*arguments), cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=240
-        )
-
-    def serving(self, command: str) -> None:
-        subprocess.run(
-            [sys.executable, "-m", "tasks.serving", command],
-            cwd=ROOT,
-            env=self.environ,
-            capture_output=True,
-            timeout=60,
-        )
-
-    def predict(self, *texts: str) -> dict:
-        answer = httpx.post(f"http://127.0.0.1:{self.port}/predict", json={"texts": texts}, timeout=10)
-        answer.raise_for_status()
-        return answer.json()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def place(prefect_server, tmp_path_factory):
-    place = Place(tmp_path_factory.mktemp("place"), PREFECT_API_URL.value())
+    place = Place(tmp_path_factory.mktemp("place"), PREFECT_API_URL.value(), *COLUMNS, *QUICK)
     yield place
     place.serving("stop")
 

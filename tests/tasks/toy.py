@@ -37,14 +37,17 @@ def make_dataset(
     for seed, (part, count) in enumerate({"train": rows, "validation": rows // 4, "test": rows // 4}.items()):
         texts, targets = make_texts(count, seed, topics)
         label_targets: list[object] = targets.tolist()
+        labels: list[object] = [list(TOPICS)[target] for target in targets]
         if task == "multi":
             others, other_targets = make_texts(count, seed + 10, topics)
             texts = [f"{text} {other}" for text, other in zip(texts, others, strict=True)]
             both = np.maximum(np.eye(topics, dtype=np.int8)[targets], np.eye(topics, dtype=np.int8)[other_targets])
             label_targets = both.tolist()
+            labels = [[name for name, held in zip(TOPICS, row, strict=False) if held] for row in both]
         kind = pa.list_(pa.int8()) if task == "multi" else pa.int32()
         columns = {
             "text": pa.array(texts),
+            "label": pa.array(labels),
             "target": pa.array(label_targets, kind),
             "weight": pa.array(np.ones(count, np.float32)),
         }
