@@ -23,12 +23,19 @@ Report = Callable[[float, str], None]
 
 MANIFEST = "manifest.json"
 ARTIFACT_SECONDS = 5.0
+_LOCK = ROOT / "requirements.lock"
 
 
 @cache
 def code_content() -> str:
     """SHA-256 of the product's own code and the lock file: a stage's result depends on both."""
-    return content_of(*(ROOT / name for name in ("tasks", "bentos", "requirements.lock") if (ROOT / name).exists()))
+    files = [file for name in ("tasks", "bentos") for file in sorted((ROOT / name).rglob("*")) if _is_source(file)]
+    return content_of(*((file.relative_to(ROOT).as_posix(), content_of(file)) for file in files), _LOCK)
+
+
+def _is_source(file: Path) -> bool:
+    # What Python compiles on the way changes from run to run.
+    return file.is_file() and "__pycache__" not in file.parts
 
 
 @dataclass

@@ -4,6 +4,7 @@ import json
 import pytest
 from prefect import flow
 
+from flows import stages
 from flows.console import Console
 from flows.stages import MANIFEST, Stages
 from tasks.manifests import Package
@@ -16,8 +17,7 @@ def run(folder, work, *depends_on, keep=True):
 
     @flow
     def one():
-        stages = Stages(folder, Console(said))
-        return stages.run("stage", work, depends_on, lambda made: made.tag, keep=keep)
+        return Stages(folder, Console(said)).run("stage", work, depends_on, lambda made: made.tag, keep=keep)
 
     return one(), said.getvalue()
 
@@ -85,3 +85,16 @@ def test_a_stage_that_acts_outside_runs_every_time(tmp_path):
     run(tmp_path / "stages", work, "x", keep=False)
     run(tmp_path / "stages", work, "x", keep=False)
     assert work.calls == 2
+
+
+def test_what_python_compiles_on_the_way_does_not_change_the_code_s_content(tmp_path, monkeypatch):
+    (tmp_path / "tasks" / "__pycache__").mkdir(parents=True)
+    (tmp_path / "tasks" / "train.py").write_text("x = 1")
+    (tmp_path / "requirements.lock").write_text("")
+    monkeypatch.setattr(stages, "ROOT", tmp_path)
+    monkeypatch.setattr(stages, "_LOCK", tmp_path / "requirements.lock")
+    before = stages.code_content.__wrapped__()
+    (tmp_path / "tasks" / "__pycache__" / "train.pyc").write_bytes(b"x")
+    assert stages.code_content.__wrapped__() == before
+    (tmp_path / "tasks" / "train.py").write_text("x = 2")
+    assert stages.code_content.__wrapped__() != before
