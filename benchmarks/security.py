@@ -1,0 +1,303 @@
+"""Attacks tried on a small real service and what a person sees; and what each control costs.
+
+    python -m benchmarks.security [--json FILE] [--requests N]
+
+Needs no data: the model is made in a moment. Everything happens in a temporary folder and in this process.
+"""
+
+import argparse
+import base64
+import json
+import os
+import pickle
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from starlette.testclient import TestClient
+
+from benchmarks.linear_model import write_linear_model
+from bentos.text_classifier.access import Access
+from bentos.text_classifier.api_keys import ApiKey, ApiScope, dump_keys, new_token
+from bentos.text_classifier.app import Application
+from bentos.text_classifier.client import PrivateClient
+from bentos.text_classifier.envelope import Envelopes
+from bentos.text_classifier.guard import Guard
+from bentos.text_classifier.keys import new_key, provider_of
+from bentos.text_classifier.manifest import CARD, GRAPH
+from bentos.text_classifier.model import ModelError, TextModel
+from bentos.text_classifier.personal_data import Redactor
+from bentos.text_classifier.sealing import rewrap, seal_folder
+from bentos.text_classifier.settings import ServiceSettings
+from tasks.errors import PipelineError
+from tasks.serving.protection import check_address
+from tasks.settings import SecuritySettings
+from tasks.signing import sign, verify
+
+BODY = {"texts": ["a goal in the last minute of the match"]}
+ENCRYPTED = {"content-type": "application/json", "x-encryption": "hpke"}
+
+
+class Refused(Exception):
+    """What was seen by whoever tried."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="also write the tables here")
+    parser.add_argument("--requests", type=int, default=300, help="requests a control is timed by")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        attacks = [_try(name, attack) for name, attack in _attacks(Path(folder))]
+        costs = [*_costs_of_loading(Path(folder)), *_costs_of_requests(Path(folder), options.requests)]
+    for attack in attacks:
+        print(f"{'refused' if attack['refused'] else 'SUCCEEDED':10}{attack['attack']:48}{attack['seen'][:110]}")
+    print()
+    for cost in costs:
+        print(f"{cost['control']:48}{cost['figure']:12.3f} {cost['unit']}")
+    if options.json:
+        options.json.write_text(json.dumps({"attacks": attacks, "costs": costs}, indent=2) + "\n")
+    if not all(attack["refused"] for attack in attacks):
+        raise SystemExit("an attack succeeded")
+
+
+def _try(name: str, attack: Callable[[], object]) -> dict[str, Any]:
+    try:
+        attack()
+    except (Refused, ModelError, PipelineError) as refusal:
+        return {"attack": name, "refused": True, "seen": str(refusal)}
+    return {"attack": name, "refused": False, "seen": "nothing"}
+
+
+def _attacks(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
+    yield from _attacks_on_files(folder)
+    yield from _attacks_on_service(folder)
+
+
+def _attacks_on_files(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
+    sealed, key = _sealed(folder / "sealed")
+    bento, public = _signed(folder / "signed")
+    yield "read a sealed model without its key", lambda: TextModel.load(sealed)
+    yield "read a sealed model with another key", lambda: TextModel.load(sealed, key=_key_file(folder / "other"))
+    yield "flip one bit of the sealed graph", lambda: TextModel.load(_harmed(sealed, GRAPH, _flip), key=key)
+    yield "cut the sealed graph short", lambda: TextModel.load(_harmed(sealed, GRAPH, lambda b: b[:-20]), key=key)
+    yield (
+        "swap two sealed files",
+        lambda: TextModel.load(_harmed(sealed, GRAPH, lambda _: (sealed / CARD).read_bytes()), key=key),
+    )
+    yield (
+        "put a plain graph into a sealed model",
+        lambda: TextModel.load(_harmed(sealed, GRAPH, lambda _: b"x"), key=key),
+    )
+    yield "plant a pickle as the graph", lambda: TextModel.load(_harmed(folder / "plain", GRAPH, _pickled(folder)))
+    yield "change a signed file", lambda: verify(_harmed(bento, "src/code.py", _flip), public)
+    yield "add a file to a signed bento", lambda: verify(_harmed(bento, "src/planted.py", lambda _: b"x"), public)
+    yield "remove a file from a signed bento", lambda: verify(_harmed(bento, "src/code.py", lambda _: None), public)
+    yield "sign it again with a key of one's own", lambda: verify(_resigned(bento, folder), public)
+    yield "listen on every address without keys", lambda: check_address("0.0.0.0", SecuritySettings())
+
+
+def _attacks_on_service(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
+    file = folder / "api_keys.json"
+    key, limited = _api_key("predict"), _api_key("predict", rate=1.0)
+    narrow, gone = _api_key("feedback"), _api_key("predict", expires=1.0)
+    file.write_text(dump_keys([one for one, _ in (key, limited, narrow, gone)]))
+    with _service(folder, Access(file, Envelopes(folder / "envelopes"), 1)) as client:
+        ask = _asking(client)
+        yield "ask without a key", lambda: ask({})
+        yield "ask with a made-up key", lambda: ask({"authorization": "Bearer 0123456789ab.guess"})
+        yield "ask with a key for something else", lambda: ask(narrow[1])
+        yield "ask with an expired key", lambda: ask(gone[1])
+        yield "get explanations with a key for predictions", lambda: ask(key[1], BODY | {"explain": True})
+        yield "ask more often than the key allows", lambda: [ask(limited[1]) for _ in range(5)]
+        yield "send a body of 9 MB", lambda: ask(key[1], {"texts": ["a" * 9_000_000]})
+        yield "send JSON nested 100,000 deep", lambda: ask(key[1], content=b"[" * 100_000)
+        yield "send a body of random bytes", lambda: ask(key[1], content=os.urandom(1000))
+        private = _private(client, key[1])
+        sent, _ = private.seal("/predict", json.dumps(BODY).encode())
+        ask(key[1] | ENCRYPTED, content=sent)
+        yield "send an encrypted request twice", lambda: ask(key[1] | ENCRYPTED, content=sent)
+        fresh, _ = private.seal("/predict", json.dumps(BODY).encode())
+        parts = json.loads(fresh)
+        late = json.dumps(parts | {"time": parts["time"] - 1000}).encode()
+        yield "send an encrypted request of a while ago", lambda: ask(key[1] | ENCRYPTED, content=late)
+        flipped = base64.b64encode(_flip(base64.b64decode(parts["ciphertext"]))).decode()
+        touched = json.dumps(parts | {"ciphertext": flipped}).encode()
+        yield "change an encrypted request", lambda: ask(key[1] | ENCRYPTED, content=touched)
+        yield (
+            "send it to another route",
+            lambda: ask(key[1] | ENCRYPTED, content=fresh, path="/v2/models/text_classifier/infer"),
+        )
+        file.write_text(dump_keys([]))
+        time.sleep(0.6)
+        yield "ask with a revoked key", lambda: ask(key[1])
+
+
+def _costs_of_loading(folder: Path) -> list[dict[str, Any]]:
+    plain = _model(folder / "timed", vocabulary=60_000)
+    sealed = folder / "timed-sealed"
+    shutil.copytree(plain, sealed)
+    key = _key_file(folder / "timed.key")
+    other = _key_file(folder / "rotated.key")
+    redact = Redactor("mask")
+    sealing = _seconds(lambda: seal_folder(sealed, provider_of(key)))
+    figures = [
+        ("load a model as it is", _seconds(lambda: TextModel.load(plain)), "s"),
+        ("load it sealed", _seconds(lambda: TextModel.load(sealed, key=key)), "s"),
+        ("seal it", sealing, "s"),
+        ("rotate its key", _seconds(lambda: rewrap(sealed, provider_of(key), provider_of(other))), "s"),
+        ("its size", sum(file.stat().st_size for file in plain.iterdir()) / 1e6, "MB"),
+        (
+            "redact 1,000 texts",
+            _seconds(lambda: [Redactor("mask")(f"call {n} now, ann@a.example") for n in range(1000)]),
+            "s",
+        ),
+    ]
+    return [{"control": name, "figure": figure, "unit": unit} for name, figure, unit in figures]
+
+
+def _costs_of_requests(folder: Path, requests: int) -> list[dict[str, Any]]:
+    file = folder / "timed_keys.json"
+    key = _api_key("predict")
+    file.write_text(dump_keys([key[0]]))
+    costs = []
+    guards: list[tuple[str, Guard | None]] = [
+        ("nothing on", None),
+        ("API keys", Access(file, None, 1)),
+        ("API keys and encrypted requests", Access(file, Envelopes(folder / "timed-envelopes"), 1)),
+    ]
+    for name, guard in guards:
+        with _service(folder, guard) as client:
+            if "encrypted" in name:
+                private = _private(client, key[1])
+                took = _seconds(lambda private=private: [private.ask("/predict", BODY) for _ in range(requests)])
+            else:
+                ask = _asking(client)
+                took = _seconds(lambda ask=ask: [ask(key[1]) for _ in range(requests)])
+        costs.append(
+            {"control": f"a request, {name} (client's work included)", "figure": took / requests * 1e3, "unit": "ms"}
+        )
+    return costs
+
+
+def _model(folder: Path, vocabulary: int = 50) -> Path:
+    words = " ".join(f"word{number}" for number in range(vocabulary))
+    texts = ["goal match league", "soup bread oven", words]
+    write_linear_model(folder, texts, ["sport", "food", "other"])
+    (folder / CARD).write_text("# The card")
+    return folder
+
+
+def _sealed(folder: Path) -> tuple[Path, str]:
+    key = _key_file(folder.with_suffix(".key"))
+    seal_folder(_model(folder), provider_of(key))
+    shutil.copytree(_model(folder.parent / "unsealed"), folder.parent / "plain")
+    return folder, key
+
+
+def _signed(bento: Path) -> tuple[Path, Path]:
+    (bento / "src").mkdir(parents=True)
+    (bento / "src" / "code.py").write_text("x = 1\n")
+    private = _signing_key(bento.parent / "signing.pem")
+    sign(bento, private)
+    return bento, private.with_name("signing.pem.pub")
+
+
+def _resigned(bento: Path, folder: Path) -> Path:
+    copy = _harmed(bento, "src/code.py", _flip)
+    sign(copy, _signing_key(folder / "own.pem"))
+    return copy
+
+
+def _harmed(folder: Path, name: str, change: Callable[[bytes], bytes | None]) -> Path:
+    """A copy of the folder with one file changed, added, or removed."""
+    copy = Path(tempfile.mkdtemp(dir=folder.parent)) / folder.name
+    shutil.copytree(folder, copy)
+    file = copy / name
+    content = change(file.read_bytes() if file.exists() else b"")
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+    return copy
+
+
+def _flip(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+class _Planted:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+def _pickled(folder: Path) -> Callable[[bytes], bytes]:
+    return lambda _: pickle.dumps(_Planted(folder / "run"))
+
+
+def _key_file(path: Path) -> str:
+    path.write_text(new_key())
+    return f"file:{path}"
+
+
+def _signing_key(path: Path) -> Path:
+    key = ec.generate_private_key(ec.SECP256R1())
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return path
+
+
+def _api_key(*scopes: ApiScope, **limits: Any) -> tuple[ApiKey, dict[str, str]]:
+    name, token, digest = new_token()
+    key = ApiKey(id=name, name=name, hash=digest, scopes=scopes, created=0.0, **limits)
+    return key, {"authorization": f"Bearer {token}"}
+
+
+@contextmanager
+def _service(folder: Path, guard: Guard | None) -> Iterator[TestClient]:
+    with TestClient(Application(folder / "plain", ServiceSettings(), guard=guard)) as client:
+        yield client
+
+
+def _asking(client: TestClient) -> Callable[..., httpx.Response]:
+    def ask(
+        headers: dict[str, str],
+        body: dict[str, Any] | None = None,
+        content: bytes | None = None,
+        path: str = "/predict",
+    ) -> httpx.Response:
+        sent = json.dumps(body or BODY).encode() if content is None else content
+        answer = client.post(path, content=sent, headers={"content-type": "application/json"} | headers)
+        if answer.status_code >= 500:
+            raise SystemExit(f"an attack broke the service: {answer.status_code} {answer.text}")
+        if answer.status_code != 200:
+            raise Refused(f"{answer.status_code}: {answer.json().get('detail', 'encrypted reason')}")
+        return answer
+
+    return ask
+
+
+def _private(client: TestClient, headers: dict[str, str]) -> PrivateClient:
+    private = PrivateClient("http://testserver")
+    client.headers.update(headers)
+    private._client = client
+    return private
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
