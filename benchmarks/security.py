@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from starlette.testclient import TestClient
@@ -42,6 +41,7 @@ from tasks.settings import SecuritySettings
 from tasks.signing import sign, verify
 
 BODY = {"texts": ["a goal in the last minute of the match"]}
+OTHER_ROUTE = "/v2/models/text_classifier/infer"
 ENCRYPTED = {"content-type": "application/json", "x-encryption": "hpke"}
 
 
@@ -133,7 +133,7 @@ def _attacks_on_service(folder: Path) -> Iterator[tuple[str, Callable[[], object
         yield "change an encrypted request", lambda: ask(key[1] | ENCRYPTED, content=touched)
         yield (
             "send it to another route",
-            lambda: ask(key[1] | ENCRYPTED, content=fresh, path="/v2/models/text_classifier/infer"),
+            lambda: ask(key[1] | ENCRYPTED, content=fresh, path=OTHER_ROUTE),
         )
         file.write_text(dump_keys([]))
         time.sleep(0.6)
@@ -146,7 +146,7 @@ def _costs_of_loading(folder: Path) -> list[dict[str, Any]]:
     shutil.copytree(plain, sealed)
     key = _key_file(folder / "timed.key")
     other = _key_file(folder / "rotated.key")
-    redact = Redactor("mask")
+    mask = Redactor("mask")
     sealing = _seconds(lambda: seal_folder(sealed, provider_of(key)))
     figures = [
         ("load a model as it is", _seconds(lambda: TextModel.load(plain)), "s"),
@@ -156,7 +156,7 @@ def _costs_of_loading(folder: Path) -> list[dict[str, Any]]:
         ("its size", sum(file.stat().st_size for file in plain.iterdir()) / 1e6, "MB"),
         (
             "redact 1,000 texts",
-            _seconds(lambda: [Redactor("mask")(f"call {n} now, ann@a.example") for n in range(1000)]),
+            _seconds(lambda: [mask(f"call {n} now, ann@a.example") for n in range(1000)]),
             "s",
         ),
     ]
@@ -181,9 +181,7 @@ def _costs_of_requests(folder: Path, requests: int) -> list[dict[str, Any]]:
             else:
                 ask = _asking(client)
                 took = _seconds(lambda ask=ask: [ask(key[1]) for _ in range(requests)])
-        costs.append(
-            {"control": f"a request, {name} (client's work included)", "figure": took / requests * 1e3, "unit": "ms"}
-        )
+        costs.append({"control": f"a request, {name}, client included", "figure": took / requests * 1e3, "unit": "ms"})
     return costs
 
 
@@ -268,13 +266,13 @@ def _service(folder: Path, guard: Guard | None) -> Iterator[TestClient]:
         yield client
 
 
-def _asking(client: TestClient) -> Callable[..., httpx.Response]:
+def _asking(client: TestClient) -> Callable[..., Any]:
     def ask(
         headers: dict[str, str],
         body: dict[str, Any] | None = None,
         content: bytes | None = None,
         path: str = "/predict",
-    ) -> httpx.Response:
+    ) -> Any:
         sent = json.dumps(body or BODY).encode() if content is None else content
         answer = client.post(path, content=sent, headers={"content-type": "application/json"} | headers)
         if answer.status_code >= 500:

@@ -1,0 +1,99 @@
+"""Hostile bytes at a worker's socket: no 5xx, no hang, and it answers others meanwhile and afterwards."""
+
+import random
+import socket
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.bentos.model_folder import grams_folder, sentence
+from tests.bentos.serving import Process, worker
+
+HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    folder = tmp_path_factory.mktemp("abuse")
+    with worker(grams_folder(folder / "model"), folder, "--grace", "0") as process:
+        yield process
+
+
+def answers(served: Process) -> bool:
+    with httpx.Client(base_url=served.url, trust_env=False, timeout=20) as client:
+        answer = client.post("/predict", json={"texts": [sentence("food")]})
+    return answer.json()["predictions"][0]["label"] == "food"
+
+
+def connected(served: Process) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(str(served.told["port"]))), timeout=20)
+
+
+def said(served: Process, content: bytes) -> bytes:
+    with connected(served) as client:
+        try:
+            client.sendall(content)
+            client.shutdown(socket.SHUT_WR)
+            return client.recv(4096)
+        except (ConnectionError, BrokenPipeError):
+            return b""
+
+
+def body(content: bytes) -> bytes:
+    return HEAD + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(content) + content
+
+
+def test_random_bytes_break_nothing(served: Process) -> None:
+    draw = random.Random(3)
+    for _ in range(60):
+        noise = draw.randbytes(draw.randrange(1, 3000))
+        for content in (noise, HEAD + noise, body(noise)):
+            assert not said(served, content).startswith(b"HTTP/1.1 5")
+    assert answers(served)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 200_000,
+        b'{"texts":' * 50_000,
+        b"{" + b",".join(b'"k%d":1' % number for number in range(100_000)) + b"}",
+        b'{"texts": [' + b",".join([b'""'] * 200_000) + b"]}",
+        b'{"texts": ["' + b"\\ud800" * 50_000 + b'"], "top_k": 1e999}',
+    ],
+    ids=["deep arrays", "deep objects", "many keys", "many texts", "odd numbers"],
+)
+def test_monstrous_json_gets_a_4xx(served: Process, content: bytes) -> None:
+    assert said(served, body(content)).startswith(b"HTTP/1.1 4")
+    assert answers(served)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        HEAD + b"content-length: 99999999999\r\n\r\n",
+        HEAD + b"content-length: -1\r\n\r\n",
+        HEAD + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"transfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+        HEAD + b"x: " + b"a" * 500_000 + b"\r\n\r\n",
+        HEAD + b"content-encoding: gzip\r\ncontent-length: 4\r\nconnection: close\r\n\r\n\x1f\x8b\x08\x00",
+    ],
+    ids=["huge length", "negative length", "two lengths", "huge chunk", "huge header", "compressed"],
+)
+def test_lying_headers_break_nothing(served: Process, content: bytes) -> None:
+    answer = said(served, content)
+    assert not answer.startswith((b"HTTP/1.1 5", b"HTTP/1.1 2"))
+    assert answers(served)
+
+
+def test_slow_and_idle_clients_do_not_keep_others_waiting(served: Process) -> None:
+    idle = [connected(served) for _ in range(150)]
+    try:
+        for client in idle[:50]:
+            client.sendall(HEAD + b"content-length: 1000\r\n\r\n{")
+        assert answers(served)
+    finally:
+        for client in idle:
+            client.close()
+    assert answers(served)
