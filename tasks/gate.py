@@ -242,8 +242,8 @@ def _answers(model: TextModel, texts: list[str]) -> list[str]:
 
 
 def _answer(label: object) -> str:
-    """A label, or the names of several in order, as a text that is equal for equal answers."""
-    return " | ".join(sorted(map(str, label))) if isinstance(label, list) else str(label)
+    """A label, or several in order (`nothing` for none), as a text that is equal for equal answers."""
+    return " | ".join(sorted(map(str, label))) or "nothing" if isinstance(label, list) else str(label)
 
 
 def _too_few(rows: int, p_value: float, level: float) -> str:
