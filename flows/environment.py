@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import MutableMapping
 from pathlib import Path
 
-from tasks.state import ROOT, state_folder
+from tasks.state import state_folder
 
 SERVER_RECORD = "server.json"
 
@@ -19,7 +19,6 @@ SERVER_RECORD = "server.json"
 def defaults() -> dict[str, str]:
     """Variable by name; see the comments for why each is needed."""
     return {
-        "PYTHONPATH": str(ROOT),
         "PREFECT_HOME": str(prefect_home()),
         # A first start on two slow cores takes longer than the default of 20 s (prefect#16397).
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",

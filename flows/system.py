@@ -65,7 +65,8 @@ class Background:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 cwd=ROOT,
-                env={**environ, MARK: str(state_folder())},
+                # A flow run starts elsewhere, and must find our packages.
+                env={**environ, MARK: str(state_folder()), "PYTHONPATH": str(ROOT)},
                 start_new_session=True,
             )
         process = psutil.Process(child.pid)
