@@ -251,6 +251,16 @@ def test_runs_asked_for_together_train_one_by_one_through_a_kill_and_a_cancel(sy
     assert run["state_type"] == "COMPLETED", run["state"]
 
 
+def test_one_run_of_a_schedule_is_planned_ahead_so_that_an_outage_leaves_one_to_catch_up_with(system):
+    def planned() -> list[str] | None:
+        runs = system.api("POST", "/flow_runs/filter", flow_runs={"state": {"type": {"any_": ["SCHEDULED"]}}})
+        found = [run["deployment_id"] for run in runs if run["auto_scheduled"]]
+        return found if len(set(found)) == 3 else None
+
+    found = until(planned, "the planning")
+    assert len(found) == len(set(found))
+
+
 def test_a_killed_server_and_a_killed_worker_come_back_by_themselves(system):
     before = {name: system.record(name)["pid"] for name in ("server", "worker")}
     address = system.record("server")["url"]
