@@ -93,7 +93,7 @@ def test_tagged_texts_end_as_a_live_service_that_answers_spans(place, tmp_path):
     assert report["chosen"]["name"] == "lstm"
     assert report["test"]["span_f1"]["value"] > 0.8
     assert set(report["test"]["per_class"]) == {"person", "place"}
-    assert {check["name"] for check in report["smoke"]} >= {"known answers", "odd texts"}
+    assert {check["check"] for check in report["smoke"]} >= {"known answers", "odd texts"}
     text = "  7 Yesterday  Carl Maier met Dora in New Town !"
     (answer,) = place.predict(text)["predictions"]
     cleaned = " ".join(text.split())
