@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 NOISY = """
 import os, sys
 from pathlib import Path
-from flows.console import Console, current, shown_on
+from flows.console import quiet
 with quiet(Path(sys.argv[1])) as console:
     print("python noise")
     os.write(2, b"native noise\\n")
