@@ -8,6 +8,7 @@ from tasks.settings import (
     Budget,
     DataSettings,
     Effort,
+    FeedbackSettings,
     GateSettings,
     OptimiseSettings,
     SecuritySettings,
@@ -46,6 +47,8 @@ class RetrainConfig(Budget, SourceSettings):
     """When data is good enough, and how it is divided."""
     train: TrainSettings = TrainSettings()
     """How models are trained and chosen."""
+    feedback: FeedbackSettings = FeedbackSettings()
+    """How answers that people put right become training rows."""
     gate: GateSettings = GateSettings()
     """What a model must show before it is served."""
     optimise: OptimiseSettings = OptimiseSettings()

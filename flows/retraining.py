@@ -14,7 +14,9 @@ from flows.publish import percent
 from flows.stages import Report, Stages, code_content
 from tasks import export
 from tasks.deploy import deploy
+from tasks.drift import reference_statistics
 from tasks.errors import GateRefused
+from tasks.feedback import add_feedback
 from tasks.gate import gate
 from tasks.ingest import ingest
 from tasks.manifests import (
@@ -112,6 +114,21 @@ class Retraining:
             ),
         )
         self._say(self.dataset.notes)
+        self._join_feedback()
+
+    def _join_feedback(self) -> None:
+        """Right answers that people have sent join the training rows."""
+        records = self.state / "records"
+        if not any(records.glob("feedback-*.jsonl")):
+            return
+        self.dataset = self.stages.run(
+            "feedback",
+            lambda folder, progress: add_feedback(self.dataset, records, self.config.feedback, folder),
+            (),
+            lambda made: f"{made.rows['train']:,} rows to train",
+            keep=False,
+        )
+        self._say(self.dataset.notes[-1:])
 
     def _read(self, part: str, source: str) -> None:
         config = self.config
@@ -241,14 +258,24 @@ class Retraining:
         def work(folder: Path, progress: Report) -> Evaluation:
             from tasks.evaluate import evaluate
 
-            return evaluate(picked, chosen, self.dataset, self.config.seed, folder)
+            made = evaluate(picked, chosen, self.dataset, self.config.seed, folder)
+            # It travels in the bento: what live traffic is compared with belongs to the version that answers.
+            reference_statistics(self.dataset, made.folder, made.folder, self._held_out)
+            return made
 
         self.evaluation = self.stages.run(
             "evaluate",
             work,
-            (self.optimised, chosen, self.dataset, self.config.seed),
+            (self.optimised, chosen, self.dataset, self.config.seed, self._held_out),
             lambda made: f"test accuracy {percent(made.metrics['accuracy'])}",
         )
+
+    @property
+    def _held_out(self) -> tuple[str, ...]:
+        """The parts that were drawn from the source and not trained on; else the one to choose by."""
+        config = self.config
+        own = {"validation": config.validation_source or config.data.refit, "test": config.test_source}
+        return tuple(part for part, elsewhere in own.items() if not elsewhere) or ("validation",)
 
     def _champion(self) -> TextModel | None:
         live = read_live(self.state)

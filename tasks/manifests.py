@@ -213,6 +213,7 @@ def _bytes_of(part: object) -> Iterator[bytes]:
             while chunk := stream.read(1 << 20):
                 yield chunk
     elif isinstance(part, BaseModel):
-        yield part.model_dump_json().encode()
+        # A manifest's own content, where it has one, not the folder in which the same content came to lie.
+        yield (getattr(part, "content", None) or part.model_dump_json()).encode()
     else:
         yield repr(part).encode()

@@ -118,8 +118,6 @@ class TrainSettings(Settings):
     """XLA compilation; `auto` is on for a GPU."""
     strategy: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"
     """Which tf.distribute strategy; `auto` mirrors over several GPUs."""
-    workers: int = Field(default=1, gt=0)
-    """Candidates trained at the same time."""
     privacy: PrivacySettings = PrivacySettings()
     """Differentially private training."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+import msgspec
 
 from bentos.text_classifier.model import TextModel
 from tasks.errors import DeploymentError
@@ -81,10 +82,7 @@ def check_service(
 def known_answers(model: Path, texts: list[str]) -> list[tuple[str, str]]:
     """`texts` with the answers of the model folder at `model`, worked out in this process without any service."""
     predictions = TextModel.load(model).predict(texts)
-    return [
-        (text, answer(json.loads(json.dumps({"label": one.label, "spans": _spans(one.spans)}))))
-        for text, one in zip(texts, predictions, strict=True)
-    ]
+    return [(text, answer(msgspec.to_builtins(one))) for text, one in zip(texts, predictions, strict=True)]
 
 
 def answer(prediction: dict[str, Any]) -> str:
@@ -184,10 +182,6 @@ def _not_finite(word: str) -> None:
 
 def _passed(name: str, detail: str, **figures: float) -> dict[str, Any]:
     return {"check": name, "passed": True, "detail": detail} | figures
-
-
-def _spans(spans: Any) -> list[dict[str, Any]] | None:
-    return None if spans is None else [{"start": s.start, "end": s.end, "label": s.label} for s in spans]
 
 
 class Trial(NamedTuple):
