@@ -23,7 +23,6 @@ def test_a_candidate_is_a_folder_with_everything_and_a_measured_cost(tmp_path: P
         "quick",
         1,
         hyper,
-        progress=lambda s, t: seen.append(s),
     )
     candidate = train("bag", job)
     assert candidate.score == candidate.metrics["accuracy"] > 0.8
