@@ -34,7 +34,7 @@ class Bag:
             "max_features": {"quick": 50_000, "standard": 100_000, "thorough": 200_000}[effort],
             "min_df": 1 if dataset.rows["train"] < MIN_ROWS_FOR_RARE else 2,
             "width": 64,
-            "dropout": 0.3,
+            "dropout": 0.5,
             "epochs": {"quick": 10, "standard": 20, "thorough": 30}[effort],
             "batch_size": 64 if dataset.rows["train"] < MIN_ROWS_FOR_RARE else 256,
             "learning_rate": 1e-2,

@@ -9,7 +9,7 @@ from tasks.settings import Effort
 
 
 def _defaults(dataset: Dataset, effort: Effort) -> Hyper:
-    return {"windows": (1, 2, 3, 4, 5), "filters": {"quick": 100, "standard": 150, "thorough": 200}[effort]}
+    return {"width": {"quick": 128, "standard": 300, "thorough": 300}[effort], "windows": (2, 3, 4, 5), "filters": 100}
 
 
 def _convolutions(values: keras.KerasTensor, mask: keras.KerasTensor, hyper: Hyper) -> keras.KerasTensor:

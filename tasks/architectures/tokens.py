@@ -41,13 +41,17 @@ class TokenModel:
     def hyper(self, dataset: Dataset, effort: Effort) -> Hyper:
         small = dataset.rows["train"] < SMALL
         general = {
-            "vocabulary": 20_000,
+            # Of few texts whole words are learned, however rare; case tells names and abbreviations.
+            "vocabulary": 40_000 if small else 20_000,
+            "min_frequency": 1 if small else 2,
+            "cased": True,
             "width": 128,
             "dropout": 0.5,
             "batch_size": 32 if small else 128,
             "learning_rate": 1e-3,
-            "epochs": {"quick": 8, "standard": 15, "thorough": 30}[effort] if small else 8,
-            "patience": 4,
+            "epochs": {"quick": 8, "standard": 25, "thorough": 30}[effort] if small else 8,
+            "decay": 0.1,
+            "patience": 6,
             "seconds": {"quick": 20.0, "standard": 150.0, "thorough": 900.0}[effort],
         }
         if not KINDS[dataset.task].pooled:
@@ -61,6 +65,8 @@ class TokenModel:
         encoder = fit_tokeniser(
             training_texts(job.dataset),
             size=hyper["vocabulary"],
+            min_frequency=hyper["min_frequency"],
+            cased=hyper["cased"],
             max_length=job.train.max_length or job.dataset.max_length,
         )
         settings = encoder.settings

@@ -38,7 +38,8 @@ def _encoder(values: Any, mask: Any, hyper: Hyper) -> Any:
 def _attention(values: Any, mask: Any, width: int, heads: int, dropout: float, name: str) -> Any:
     """Every position attends to the unmasked ones.
 
-    Written with matrix products: tf2onnx takes ten times as long over the einsum of Keras' own layer.
+    Written with matrix products: tf2onnx rewrites an einsum, as Keras' own layer has it, by trying
+    permutations of its axes.
     """
 
     def split(part: str) -> Any:

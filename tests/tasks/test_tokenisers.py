@@ -50,6 +50,12 @@ def test_case_and_width_fold_and_accents_stay(encoder: TokenEncoder) -> None:
     assert tokens(encoder, "naïve") != tokens(encoder, "naive")
 
 
+def test_a_cased_one_keeps_case() -> None:
+    cased = fit_tokeniser(TEXTS * 3, size=500, max_length=12, cased=True)
+    assert tokens(cased, "The") != tokens(cased, "the")
+    assert tokens(cased, "Ｔｈｅ") == tokens(cased, "The")
+
+
 def test_an_empty_text_has_no_token_and_an_unknown_one_has(encoder: TokenEncoder) -> None:
     ids = encoder.encode(["", "\U000107a0\U000107a1", "long"])[encoder.settings.name]
     assert (ids != encoder.settings.pad_id).sum(axis=1).tolist() == [0, 1, 1]
