@@ -76,7 +76,7 @@ def swap(state: Path, version: Version, event: Event, why: str) -> dict[str, Any
     arguments = {"version": version.model_dump(mode="json"), "event": event, "why": why}
     try:
         try:
-            return control.ask(state, "swap", READY_SECONDS + 10, **arguments)
+            return control.ask(state, "swap", READY_SECONDS + DRAIN_SECONDS + 10, **arguments)
         except control.SupervisorEnded:
             # The one that takes its place goes on with what was live; a swap that is done is not done again.
             running = _answering(state)

@@ -84,8 +84,8 @@ class Supervisor:
             note(self.state, event, about, why, live=version.tag)
             for worker in fresh:
                 self._keep_up(worker)
-            for worker in old:
-                self._in_background(worker.leave(DRAIN_SECONDS))
+            # The swap has ended when nobody but the new version answers.
+            await asyncio.gather(*(worker.leave(DRAIN_SECONDS) for worker in old))
 
     def _stand_by(self, version: Version) -> Standby | None:
         """Starts the live version's standby for the first minutes of `version`."""

@@ -16,7 +16,7 @@ from tasks.errors import DeploymentError, InputError
 from tasks.manifests import Deployment, Package
 from tasks.package import bento_model
 from tasks.serving import lifecycle, processes
-from tasks.serving.record import history, read_live
+from tasks.serving.record import Version, history, read_live
 from tasks.settings import ServeSettings
 from tests.tasks.serving.bento import SERVE, known, lay_out
 from tests.tasks.serving.traffic import Tally, traffic
@@ -135,7 +135,7 @@ def test_a_bad_version_is_refused_and_costs_no_request(
 def test_a_version_that_fails_in_public_is_withdrawn(
     state: Path, live: Deployment, packages: list[Package], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(url: str, tag: str, known: list[tuple[str, str]]) -> None:
+    def fails(url: str, version: Version, known: list[tuple[str, str]], state: Path) -> None:
         raise DeploymentError("it answers nonsense")
 
     monkeypatch.setattr(deploying, "_check_public", fails)
