@@ -72,17 +72,6 @@ class DataSettings(Settings):
     """What happens to e-mail addresses, telephone, card and identity numbers, wherever texts are kept."""
 
 
-class PrivacySettings(Settings):
-    """Differentially private training; off while `epsilon` is not set."""
-
-    epsilon: float | None = Field(default=None, gt=0)
-    """The privacy budget."""
-    delta: float | None = Field(default=None, gt=0, lt=1)
-    """1 / (training rows) to the power 1.1 when not given."""
-    clip: float = Field(default=1.0, gt=0)
-    """Largest Euclidean norm of one example's gradient."""
-
-
 class TrainSettings(Settings):
     """How models are trained and chosen; what is not set is derived from the effort and the data."""
 
@@ -108,8 +97,6 @@ class TrainSettings(Settings):
     """Loss of the neural models."""
     folds: int | None = Field(default=None, ge=0)
     """Cross-validation folds; 0 for a validation part; decided by the number of rows when not set."""
-    trials: int | None = Field(default=None, ge=0)
-    """Optuna trials over all candidates; by effort when not set."""
     unlabelled: str | None = None
     """A source of further texts without labels for distillation."""
     mixed_precision: Literal["auto", "on", "off"] = "auto"
@@ -118,8 +105,6 @@ class TrainSettings(Settings):
     """XLA compilation; `auto` is on for a GPU."""
     strategy: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"
     """Which tf.distribute strategy; `auto` mirrors over several GPUs."""
-    privacy: PrivacySettings = PrivacySettings()
-    """Differentially private training."""
 
 
 class GateSettings(Settings):

@@ -25,12 +25,10 @@ from tasks.training import Trained
 SMALL = 20_000
 
 
-def unfit(dataset: Dataset, train: TrainSettings) -> str | None:
+def unfit(dataset: Dataset) -> str | None:
     """Why no support vector machine can be trained; None when it can."""
     if dataset.task not in KINDS or not KINDS[dataset.task].pooled:
         return "it gives one answer a text"
-    if train.privacy.epsilon is not None:
-        return "it cannot be trained with differential privacy"
     return None
 
 
@@ -56,7 +54,7 @@ class Linear:
     efforts: tuple[Effort, ...] = ("quick", "standard", "thorough")
 
     def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
-        return unfit(dataset, train)
+        return unfit(dataset)
 
     def hyper(self, dataset: Dataset, effort: Effort) -> dict[str, Any]:
         """`grams` bounds how many n-grams of all texts are held at once, at about 20 bytes each."""

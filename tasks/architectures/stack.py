@@ -32,7 +32,7 @@ class Stack:
     efforts: tuple[Effort, ...] = ("standard", "thorough")
 
     def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
-        return unfit(dataset, train) or unread(dataset, train)
+        return unfit(dataset) or unread(dataset, train)
 
     def hyper(self, dataset: Dataset, effort: Effort) -> dict[str, Any]:
         return {

@@ -15,8 +15,8 @@ def retrain(*arguments: str) -> RetrainConfig:
 
 
 def test_nested_parameters_are_dotted():
-    config = retrain("--source", "x.csv", "--train.privacy.epsilon", "8", "--no-deploy")
-    assert (config.source, config.train.privacy.epsilon, config.deploy) == ("x.csv", 8.0, False)
+    config = retrain("--source", "x.csv", "--serve.rollout.alpha", "0.01", "--no-deploy")
+    assert (config.source, config.serve.rollout.alpha, config.deploy) == ("x.csv", 0.01, False)
 
 
 def test_lists_are_separated_by_commas_or_repeated():
@@ -51,7 +51,7 @@ def test_help_names_every_parameter():
         "--no-deploy",
         "--report",
         "--max-latency-ms",
-        "--train.privacy.epsilon",
+        "--serve.rollout.alpha",
     ):
         assert option in done.stdout
     assert done.stderr == ""

@@ -7,7 +7,7 @@ from tasks.architectures import Job, architectures
 from tasks.architectures.encoder import rates
 from tasks.convert import convert
 from tasks.rows import Rows
-from tasks.settings import PrivacySettings, TrainSettings
+from tasks.settings import TrainSettings
 from tests.tasks.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset
 
@@ -47,13 +47,6 @@ def test_the_packaged_encoder_is_kept_from_other_languages(tmp_path):
         assert architectures()[name].skip(dataset, TrainSettings()) is None
         assert "reads English" in (architectures()[name].skip(german, TrainSettings()) or "")
         assert architectures()[name].skip(german, TrainSettings(pretrained="some/folder")) is None
-
-
-def test_support_vectors_are_not_private(tmp_path):
-    dataset = make_dataset(tmp_path / "data")
-    train = TrainSettings(privacy=PrivacySettings(epsilon=8.0))
-    for name in ("linear", "stack"):
-        assert "privacy" in (architectures()[name].skip(dataset, train) or "")
 
 
 def test_lower_layers_learn_more_slowly():
