@@ -1,6 +1,5 @@
 """One stage of a flow: a persisted, content-keyed Prefect task around a plain function."""
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,8 +10,6 @@ from typing import Any, TypeVar, cast
 
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.context import TaskRunContext
-from prefect.exceptions import MissingContextError
 
 from flows.console import Console
 from tasks.manifests import Record, content_of
@@ -112,7 +109,7 @@ class _Progress:
     def __call__(self, share: float, text: str) -> None:
         self.console.progress(self.name, min(max(share, 0.0), 1.0), text)
         now = time.monotonic()
-        if now - self.sent < ARTIFACT_SECONDS or not _in_task():
+        if now - self.sent < ARTIFACT_SECONDS:
             return
         self.sent = now
         percent = round(100 * share, 1)
@@ -122,19 +119,5 @@ class _Progress:
             update_progress_artifact(artifact_id=self.artifact, progress=percent, description=text)
 
 
-def _in_task() -> bool:
-    try:
-        return TaskRunContext.get() is not None
-    except MissingContextError:
-        return False
-
-
 def _artifact_key(name: str) -> str:
     return "progress-" + "".join(char if char.isalnum() else "-" for char in name.lower())
-
-
-def forget_stages(folder: Path, keep: set[Path]) -> None:
-    """Removes the stage folders below `folder` that are not in `keep`."""
-    for entry in folder.iterdir() if folder.exists() else ():
-        if entry.is_dir() and entry not in keep:
-            shutil.rmtree(entry)
