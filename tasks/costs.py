@@ -4,16 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bentos.text_classifier.cpus import allowed_cpus
+from tasks.machine import shared_cores
 from tasks.manifests import Dataset
 from tasks.settings import TrainSettings
 from tasks.support_vectors import FOLDED_ROWS, FOLDS
 
 START = 5.0
 """Seconds of the processor to trace and compile a model, save it and time its answers."""
-
-_SHARED = 0.75
-"""How much of a second core's work is gained where TensorFlow uses it."""
 
 Hyper = Mapping[str, Any]
 
@@ -74,5 +71,4 @@ def estimate(name: str, dataset: Dataset, hyper: Hyper, train: TrainSettings, ef
     # A text costs a little beside its words.
     words = dataset.profile.total_tokens + 2 * dataset.rows["train"]
     work = words * cost.word * cost.passes(dataset, hyper) * wider
-    cores = 1.0 + _SHARED * (min(allowed_cpus(), 2) - 1) if cost.parallel else 1.0
-    return (START + work / cores) / speed
+    return (START + work / (shared_cores() if cost.parallel else 1.0)) / speed
