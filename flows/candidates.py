@@ -1,16 +1,24 @@
 """The part of a retrain that trains: what was planned, what is made of it, and the chosen one once more."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from prefect.task_runners import TaskRunner
+
+from bentos.text_classifier.cpus import allowed_cpus
 from flows.config import RetrainConfig
-from flows.stages import Report, Stages
+from flows.stages import Report, Stage, Stages
+from flows.task_runners import task_runner
 from tasks.architectures import Job
+from tasks.machine import has_gpu
 from tasks.manifests import Candidate, Dataset, Selection
 from tasks.plan import ENSEMBLE, STUDENT, Plan
 from tasks.refit import refit_dataset
 from tasks.select import judged_on
-from tasks.settings import Effort
+from tasks.settings import Effort, TrainSettings
 
 SLOWER = 5.0
 """A student is worth its time when the best candidate needs so many times the fastest one's."""
@@ -19,9 +27,38 @@ STUDENT_SHARE = 0.1
 """Of the effort's time, for the teacher's answers and again for the student."""
 
 
+CPUS = 2
+"""Of a training; from more a small model gains little, while another training has full use of them."""
+
+
+@dataclass(frozen=True)
+class _Training:
+    """One candidate's training, in a form that another process can be sent."""
+
+    name: str
+    dataset: Dataset
+    train: TrainSettings
+    effort: Effort
+    seed: int
+    hyper: dict[str, Any]
+
+    def whole(self, folds: int, folder: Path, progress: Report) -> Candidate:
+        from tasks.train import train
+
+        return train(self.name, self._job(folder, progress), folds)
+
+    def fold(self, number: int, folder: Path, progress: Report) -> None:
+        from tasks.train import train_fold
+
+        train_fold(self.name, self._job(folder, progress), number)
+
+    def _job(self, folder: Path, progress: Report) -> Job:
+        return Job(self.dataset, folder, self.train, self.effort, self.seed, self.hyper, progress=progress)
+
+
 @dataclass
 class Candidates:
-    """Trains candidates on one data set, each as a stage of its own."""
+    """Trains candidates on one data set, each as a stage of its own, side by side where there are cores for it."""
 
     stages: Stages
     config: RetrainConfig
@@ -30,7 +67,7 @@ class Candidates:
 
     def train(self, dataset: Dataset) -> tuple[list[Candidate], dict[str, str]]:
         """The trained candidates, and what was not tried with the reason."""
-        candidates = [self._train(name, dataset, self.planned.folds) for name in self.planned.names]
+        candidates = self._train(self.planned.names, dataset, self.planned.folds)
         skipped = dict(self.planned.skipped)
         if ENSEMBLE in self.planned.derived:
             from tasks.ensemble import members
@@ -62,24 +99,37 @@ class Candidates:
             lambda made: f"{made.rows['train']:,} to train, {made.rows['validation']:,} kept back to calibrate by",
         )
         names = chosen.settings["members"] if chosen.name == ENSEMBLE else [chosen.name]
-        made = [self._train(name, wider, 0) for name in names]
+        made = self._train(names, wider, 0, "refit")
         again = self._join(made, wider) if chosen.name == ENSEMBLE else made[0]
         rows = wider.rows["train"] - dataset.rows["train"]
         reason = f"{selection.reason} It was trained again with {rows:,} of the validation rows."
         return selection.model_copy(update={"chosen": again, "reason": reason}), wider
 
-    def _train(self, name: str, dataset: Dataset, folds: int) -> Candidate:
-        from tasks.train import train
+    def _train(self, names: Sequence[str], dataset: Dataset, folds: int, verb: str = "train") -> list[Candidate]:
+        stages = [self._stage(f"{verb} {name}", name, dataset, folds) for name in names]
+        pieces = len(stages) + sum(len(stage.parts) for stage in stages)
+        if pieces > 1 and (runner := self._runner()):
+            return self.stages.run_together(stages, runner)
+        return [self.stages.run(stage.name, stage.work, stage.depends_on, stage.summary) for stage in stages]
 
+    def _stage(self, stage: str, name: str, dataset: Dataset, folds: int) -> Stage[Candidate]:
         config, effort = self.config, self.effort
         hyper = {"seconds": self.planned.allowed[name]}
+        training = _Training(name, dataset, config.train, effort, config.seed, hyper)
+        return Stage(
+            stage,
+            partial(training.whole, folds),
+            (name, dataset, config.train, effort, config.seed, hyper, folds),
+            _summary,
+            parts=tuple(partial(training.fold, number) for number in range(folds)),
+        )
 
-        def work(folder: Path, progress: Report) -> Candidate:
-            job = Job(dataset, folder, config.train, effort, config.seed, hyper, progress=progress)
-            return train(name, job, folds)
-
-        key = (name, dataset, config.train, effort, config.seed, hyper, folds)
-        return self.stages.run(f"train {name}", work, key, _summary)
+    def _runner(self) -> TaskRunner[Any] | None:
+        """Where several trainings run side by side; None where one after the other is right."""
+        config = self.config
+        at_a_time = max(allowed_cpus() // CPUS, 1)
+        name = config.runner or ("dask" if at_a_time > 1 and not has_gpu() else "local")
+        return task_runner(name, at_a_time, config.dask_address, threads=CPUS) if name == "dask" else None
 
     def _join(self, chosen: list[Candidate], dataset: Dataset) -> Candidate:
         from tasks.ensemble import ensemble

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
+from flows.task_runners import RunnerName
 from tasks.settings import (
     Budget,
     DataSettings,
@@ -33,6 +34,11 @@ class RetrainConfig(Budget, SourceSettings):
     """`quick`, `standard` or `thorough`; standard when not given, quick for the embedded source."""
     seed: int = 13
     """Of the split, the initial weights and the bootstrap."""
+    runner: RunnerName | None = None
+    """Where candidates and folds are trained: one after the other here (`local`), or side by side in the processes
+    of a Dask cluster (`dask`); where there are four CPUs and no GPU `dask` when not given."""
+    dask_address: str | None = Field(default=None, min_length=1)
+    """Of a Dask scheduler that runs already; a local cluster is started when not given."""
     deploy: bool = True
     """Stop after packaging with --no-deploy."""
     wait: bool = True
@@ -57,3 +63,9 @@ class RetrainConfig(Budget, SourceSettings):
     """Where and with what the model is served."""
     security: SecuritySettings = SecuritySettings()
     """What protects the model and the service."""
+
+    @model_validator(mode="after")
+    def _one_private_training(self) -> "RetrainConfig":
+        if self.train.privacy.epsilon is not None and self.data.refit:
+            raise ValueError("train.privacy.epsilon is the budget of one training, and data.refit asks for a second one")
+        return self

@@ -11,6 +11,7 @@ import psutil
 
 from bentos.text_classifier.cpus import allowed_cpus
 from flows.environment import kept_server
+from tasks.machine import has_gpu
 from tasks.state import ROOT, state_folder
 
 Finding = tuple[bool, str]
@@ -63,7 +64,7 @@ def _any_version(name: str) -> bool:
 
 def gpu() -> Iterator[Finding]:
     """A GPU that the system shows must really be usable by ONNX Runtime and TensorFlow."""
-    if not shutil.which("nvidia-smi"):
+    if not has_gpu():
         yield True, "no NVIDIA GPU: training and serving use the CPU"
         return
     import onnxruntime

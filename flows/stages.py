@@ -1,17 +1,19 @@
-"""One stage of a flow: a persisted, content-keyed Prefect task around a plain function."""
+"""The stages of a flow: each a persisted, content-keyed Prefect task around a plain function."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
-from prefect import task
+from prefect import Task, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.futures import PrefectFuture, as_completed
+from prefect.task_runners import TaskRunner
 
-from flows.console import Console
+from flows.console import Console, current, shown_on
 from tasks.manifests import Record, content_of
 from tasks.state import ROOT
 
@@ -35,9 +37,34 @@ def _is_source(file: Path) -> bool:
     return file.is_file() and "__pycache__" not in file.parts
 
 
+@dataclass(frozen=True)
+class Stage(Generic[Result]):
+    """What a stage does and what decides its result.
+
+    Attributes:
+        work: called with the stage's folder and where to report progress.
+        depends_on: values, manifests and paths (by their bytes) that decide the result.
+        summary: the result in a line.
+        keep: False for a stage that acts on the outside and must run every time.
+        parts: pieces of the work that may be done before it, elsewhere and in any order; each leaves in the
+            folder what `work` then finds there. Where stages run one by one, `work` does all of it.
+    """
+
+    name: str
+    work: Callable[[Path, Report], Result]
+    depends_on: tuple[object, ...]
+    summary: Callable[[Result], str]
+    keep: bool = True
+    parts: tuple[Callable[[Path, Report], None], ...] = ()
+
+    @cached_property
+    def key(self) -> str:
+        return content_of(self.name, code_content(), *self.depends_on)
+
+
 @dataclass
 class Stages:
-    """Runs stages one after the other, each in its own folder below `folder`.
+    """Runs stages, each in its own folder below `folder`.
 
     A stage's key is the content of what it depends on and of the code. A finished stage leaves its
     manifest in its folder; a later run with the same key takes that instead of working again, and a
@@ -57,44 +84,84 @@ class Stages:
         *,
         keep: bool = True,
     ) -> Result:
-        """The result of `work(folder, progress)`.
-
-        Args:
-            depends_on: values, manifests and paths (by their bytes) that decide the result.
-            keep: False for a stage that acts on the outside and must run every time.
-        """
-        key = content_of(name, code_content(), *depends_on)
-        folder = self.folder / f"{name.replace(' ', '-')}-{key[:16]}"
+        """The result of one stage; see `Stage` for the arguments."""
+        stage = Stage(name, work, depends_on, summary, keep)
         started = time.monotonic()
-        kept = keep and (folder / MANIFEST).exists()
-        outcome = _stage.with_options(
-            name=name,
-            task_run_name=name,
-            cache_key_fn=(lambda context, parameters: key) if keep else None,
-            persist_result=keep,
-            refresh_cache=keep and not kept,
-        )(name, folder, work, self.console)
+        kept = self._is_kept(stage)
+        with shown_on(self.console):
+            result = self._task(stage)(name, self._folder(stage), work)
+        return self._finished(stage, cast(Result, result), started, kept=kept)
+
+    def run_together(self, stages: Sequence[Stage[Result]], runner: TaskRunner[Any]) -> list[Result]:
+        """The results of stages that do not need each other, side by side in the processes of `runner`.
+
+        Their `seconds` count from the common start. A stage that fails raises its error when the others have ended.
+        """
+        started = time.monotonic()
+        kept = {stage.name: self._is_kept(stage) for stage in stages}
+        with runner:
+            futures = {self._submit(runner, stage, runs=not kept[stage.name]): stage for stage in stages}
+            for future in as_completed(list(futures)):
+                stage = futures[future]
+                result = future.result(raise_on_failure=False)
+                if isinstance(result, Record):
+                    self._finished(stage, cast(Result, result), started, kept=kept[stage.name])
+            return [cast(Result, future.result()) for future in futures]
+
+    def _submit(self, running: TaskRunner[Any], stage: Stage[Result], *, runs: bool) -> PrefectFuture[Record]:
+        whole = {"name": stage.name, "folder": self._folder(stage)}
+        parts = [
+            running.submit(_run_part.with_options(task_run_name=f"{stage.name}, part {number}"), whole | {"work": part})
+            for number, part in enumerate(stage.parts if runs else (), start=1)
+        ]
+        return running.submit(self._task(stage), whole | {"work": stage.work}, wait_for=parts)
+
+    def _folder(self, stage: Stage[Any]) -> Path:
+        return self.folder / f"{stage.name.replace(' ', '-')}-{stage.key[:16]}"
+
+    def _is_kept(self, stage: Stage[Any]) -> bool:
+        return stage.keep and (self._folder(stage) / MANIFEST).exists()
+
+    def _task(self, stage: Stage[Any]) -> Task[..., Record]:
+        key = stage.key
+        return _run_stage.with_options(
+            name=stage.name,
+            task_run_name=stage.name,
+            cache_key_fn=(lambda context, parameters: key) if stage.keep else None,
+            persist_result=stage.keep,
+            refresh_cache=stage.keep and not self._is_kept(stage),
+        )
+
+    def _finished(self, stage: Stage[Result], result: Result, started: float, *, kept: bool) -> Result:
         took = time.monotonic() - started
-        self.seconds[name] = round(took, 3)
+        self.seconds[stage.name] = round(took, 3)
         if kept:
             # Retention goes by when a stage's result was last used.
-            (folder / MANIFEST).touch()
+            (self._folder(stage) / MANIFEST).touch()
         self.console.finish_progress()
-        result = cast(Result, outcome)
-        self.console.stage(name, took, summary(result), kept=kept)
+        self.console.stage(stage.name, took, stage.summary(result), kept=kept)
         return result
 
 
-@task(result_serializer="json", cache_expiration=timedelta(days=30))
-def _stage(name: str, folder: Path, work: Callable[[Path, Report], Record], console: Console) -> Record:
+def _stage(name: str, folder: Path, work: Callable[[Path, Report], Record]) -> Record:
     # A manifest marks the folder as finished: without it, what lies there is a killed run's beginning.
     (folder / MANIFEST).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    result = work(folder, _Progress(name, console))
+    result = work(folder, _Progress(name, current()))
     unfinished = folder / f"{MANIFEST}.new"
     unfinished.write_text(result.model_dump_json(indent=2))
     unfinished.replace(folder / MANIFEST)
     return result
+
+
+def _part(name: str, folder: Path, work: Callable[[Path, Report], None]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    work(folder, _Progress(name, current()))
+
+
+# Not as decorators: Dask sends a function by its name, under which it must be found itself.
+_run_stage = task(result_serializer="json", cache_expiration=timedelta(days=30))(_stage)
+_run_part = task(_part)
 
 
 class _Progress:

@@ -17,6 +17,7 @@ from tasks.candidate import VALIDATION_LOGITS
 from tasks.kinds import KINDS, standard_error
 from tasks.manifests import Candidate, Dataset, content_of
 
+FOLDS = "folds"
 HELD_OUT = "held_out.npy"
 """In a candidate's folder: logits of every row of training and validation part, in this order, each by the model of a
 fold that was not trained on it; NaN for the rows of folds that were left out for lack of time."""
@@ -27,20 +28,27 @@ def cross_validate(job: Job, fit: Callable[[Job], Candidate], folds: int) -> np.
 
     A finished fold leaves its logits in the job's folder, so that an interrupted one goes on from there.
     """
-    places = fold_rows(job.dataset, job.seed)
-    datasets = fold_datasets(job.dataset, job.folder / "folds", job.seed)
-    logits = np.full((sum(map(len, places)), len(job.dataset.labels)), np.nan, np.float32)
-    for number, (place, dataset) in enumerate(list(zip(places, datasets, strict=True))[:folds]):
-        finished = job.folder / "folds" / f"{number}.npy"
-        if not finished.exists():
-            folder = job.folder / "folds" / f"{number}_model"
-            folder.mkdir(exist_ok=True)
-            made = fit(replace(job, dataset=dataset, folder=folder, progress=_within(job, number, folds)))
-            (made.folder / VALIDATION_LOGITS).replace(finished)
-            shutil.rmtree(folder)
-        logits[place] = np.load(finished)
-    shutil.rmtree(job.folder / "folds")
-    return logits
+    places = fold_rows(job.dataset, job.seed)[:folds]
+    logits = np.full((job.dataset.rows["train"] + job.dataset.rows["validation"], len(job.dataset.labels)), np.nan)
+    for number, place in enumerate(places):
+        within = replace(job, progress=_within(job, number, folds))
+        logits[place] = np.load(held_out_logits(within, fit, number))
+    shutil.rmtree(job.folder / FOLDS)
+    return logits.astype(np.float32)
+
+
+def held_out_logits(job: Job, fit: Callable[[Job], Candidate], number: int) -> Path:
+    """Logits of the rows of one fold, counted from 0, by a model of the others; left in the job's folder."""
+    folder = job.folder / FOLDS
+    finished = folder / f"{number}.npy"
+    if not finished.exists():
+        trained = folder / f"{number}_model"
+        trained.mkdir(parents=True, exist_ok=True)
+        dataset = fold_dataset(job.dataset, number, folder / str(number), job.seed)
+        made = fit(replace(job, dataset=dataset, folder=trained))
+        (made.folder / VALIDATION_LOGITS).replace(finished)
+        shutil.rmtree(trained)
+    return finished
 
 
 def judged(candidate: Candidate, logits: np.ndarray, job: Job, folds: int) -> Candidate:
@@ -60,17 +68,20 @@ def pooled_targets(dataset: Dataset) -> np.ndarray:
     return np.concatenate([rows_of(dataset, part)[1] for part in ("train", "validation")])
 
 
-def fold_datasets(dataset: Dataset, folder: Path, seed: int) -> list[Dataset]:
-    """A data set a fold below `folder`: its validation part is the fold's rows, its training part all others.
+def fold_dataset(dataset: Dataset, number: int, folder: Path, seed: int) -> Dataset:
+    """The data set of one fold, in `folder`: its validation part is the fold's rows, its training part all others.
 
     Every row of the training and validation part stands in one fold; the test part is the same in all.
     """
     table = _pool(dataset)
+    held = fold_rows(dataset, seed)[number]
     folder.mkdir(parents=True, exist_ok=True)
-    return [
-        _fold_dataset(dataset, table, rows, folder / str(number))
-        for number, rows in enumerate(fold_rows(dataset, seed))
-    ]
+    kept = np.setdiff1d(np.arange(len(table)), held)
+    parts = {
+        "train": (table.take(kept), folder / "train.parquet"),
+        "validation": (table.take(held), folder / "validation.parquet"),
+    }
+    return with_parts(dataset, parts)
 
 
 def fold_rows(dataset: Dataset, seed: int) -> list[np.ndarray]:
@@ -94,16 +105,6 @@ def fold_rows(dataset: Dataset, seed: int) -> list[np.ndarray]:
 def _pool(dataset: Dataset) -> pa.Table:
     parts = [pq.read_table(part) for part in (dataset.train, dataset.validation)]
     return pa.concat_tables(parts, promote_options="default")
-
-
-def _fold_dataset(dataset: Dataset, table: pa.Table, held: np.ndarray, folder: Path) -> Dataset:
-    folder.mkdir(exist_ok=True)
-    kept = np.setdiff1d(np.arange(len(table)), held)
-    parts = {
-        "train": (table.take(kept), folder / "train.parquet"),
-        "validation": (table.take(held), folder / "validation.parquet"),
-    }
-    return with_parts(dataset, parts)
 
 
 def with_parts(dataset: Dataset, parts: dict[str, tuple[pa.Table, Path]]) -> Dataset:

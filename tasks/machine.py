@@ -1,5 +1,6 @@
 """How fast this machine is, beside the one on which the costs of the model structures were taken."""
 
+import shutil
 import time
 
 import numpy as np
@@ -18,6 +19,11 @@ _SHARED = 0.75
 def shared_cores() -> float:
     """How many times a core's work TensorFlow does in a second here; more than two cores hardly add to small models."""
     return 1.0 + _SHARED * (min(allowed_cpus(), 2) - 1)
+
+
+def has_gpu() -> bool:
+    """Whether this machine has an NVIDIA driver, which is asked without loading TensorFlow."""
+    return shutil.which("nvidia-smi") is not None
 
 
 def machine_speed() -> float:

@@ -3,12 +3,13 @@
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from bentos.text_classifier.model import TextModel
 from tasks.architectures import Job, architectures
 from tasks.convert import export_graph
-from tasks.cross_validation import cross_validate, judged
+from tasks.cross_validation import cross_validate, held_out_logits, judged
 from tasks.errors import InputError
 from tasks.examples import read_part
 from tasks.manifests import Candidate, Dataset
@@ -24,14 +25,24 @@ def train(name: str, job: Job, folds: int = 0) -> Candidate:
     Raises:
         InputError: no architecture has this name.
     """
-    known = architectures()
-    if name not in known:
-        raise InputError(f"train.candidates: no model is called {name!r}; there are {', '.join(known)}")
-    held_out = cross_validate(job, known[name].fit, folds) if folds else None
-    candidate = known[name].fit(job)
+    fit = _fit(name)
+    held_out = cross_validate(job, fit, folds) if folds else None
+    candidate = fit(job)
     if held_out is not None:
         candidate = judged(candidate, held_out, job, folds)
     return candidate.model_copy(update={"latency_ms": latency(candidate, job.dataset)})
+
+
+def train_fold(name: str, job: Job, number: int) -> None:
+    """One fold of what `train` will do in the same folder, which then takes it as done."""
+    held_out_logits(job, _fit(name), number)
+
+
+def _fit(name: str) -> Callable[[Job], Candidate]:
+    known = architectures()
+    if name not in known:
+        raise InputError(f"train.candidates: no model is called {name!r}; there are {', '.join(known)}")
+    return known[name].fit
 
 
 def latency(candidate: Candidate, dataset: Dataset) -> float:

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.architectures import Job
 from tasks.calibrate import rows_of
-from tasks.cross_validation import HELD_OUT, cross_validate, fold_datasets, fold_rows, judged, pooled_targets
+from tasks.cross_validation import HELD_OUT, cross_validate, fold_dataset, fold_rows, judged, pooled_targets
 from tasks.manifests import Candidate, Dataset
 from tasks.rows import Rows
 from tasks.settings import TrainSettings
@@ -48,7 +48,7 @@ class Fit:
 
 
 def test_every_row_is_held_out_in_one_fold_and_trained_on_in_the_others(tmp_path: Path, data: Dataset) -> None:
-    folds = fold_datasets(data, tmp_path / "folds", seed=13)
+    folds = [fold_dataset(data, number, tmp_path / str(number), seed=13) for number in range(FOLDS)]
     everything = Counter(Rows(data.train).texts() + Rows(data.validation).texts())
     held = [Counter(Rows(fold.validation).texts()) for fold in folds]
     assert len(folds) == FOLDS

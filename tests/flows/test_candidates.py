@@ -1,0 +1,49 @@
+"""Candidates and their folds, one after the other and shared out over processes."""
+
+import io
+from pathlib import Path
+
+import pytest
+from prefect import flow
+
+from flows.candidates import Candidates
+from flows.config import RetrainConfig
+from flows.console import Console
+from flows.stages import Stages
+from flows.task_runners import RunnerName
+from tasks.manifests import Candidate, Dataset
+from tasks.plan import Plan
+from tasks.settings import TrainSettings
+from tests.tasks.toy import make_dataset
+
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
+FOLDS = 2
+NAMES = ["linear", "bag"]
+
+
+def trained(folder: Path, dataset: Dataset, runner: RunnerName) -> tuple[list[Candidate], str]:
+    said = io.StringIO()
+    limit = dict.fromkeys(NAMES, 60.0)
+    planned = Plan(names=NAMES, seconds=limit, allowed=limit, folds=FOLDS, budget=120.0)
+    config = RetrainConfig(runner=runner, train=TrainSettings(epochs=2))
+
+    @flow
+    def train() -> list[Candidate]:
+        candidates = Candidates(Stages(folder, Console(said)), config, "quick", planned)
+        return candidates.train(dataset)[0]
+
+    return train(), said.getvalue()
+
+
+def test_side_by_side_they_are_what_they_are_one_by_one(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data").model_copy(update={"folds": FOLDS})
+    alone, _ = trained(tmp_path / "alone", dataset, "local")
+    together, said = trained(tmp_path / "together", dataset, "dask")
+    assert [(one.name, one.folds) for one in together] == [(name, FOLDS) for name in NAMES]
+    for one, other in zip(alone, together, strict=True):
+        assert other.score == pytest.approx(one.score)
+        assert other.metrics == pytest.approx(one.metrics, abs=1e-3)
+    assert sorted(line.split()[1] for line in said.splitlines()) == sorted(NAMES)
+    again, said = trained(tmp_path / "together", dataset, "local")
+    assert [one.content for one in again] == [one.content for one in together]
+    assert said.count("kept") == len(NAMES)

@@ -1,0 +1,81 @@
+"""Stages that do not need each other, in the processes of a real Dask cluster."""
+
+import io
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from prefect import flow
+
+from flows.console import Console
+from flows.stages import Report, Stage, Stages
+from flows.task_runners import task_runner
+from tasks.errors import InputError
+from tasks.manifests import Package
+
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
+
+
+def make(tag: str, folder: Path, progress: Report) -> Package:
+    found = sorted(path.name for path in folder.glob("part-*"))
+    progress(0.5, "half")
+    (folder / "process").write_text(str(os.getpid()))
+    return Package(tag=tag, path=folder, size_bytes=len(found), content="c")
+
+
+def leave(number: int, folder: Path, progress: Report) -> None:
+    (folder / f"part-{number}").touch()
+
+
+def refuse(folder: Path, progress: Report) -> Package:
+    raise InputError("row 7 is bad")
+
+
+def die_once(folder: Path, progress: Report) -> Package:
+    """Ends its process as one that the kernel kills for memory."""
+    if not (folder / "died").exists():
+        (folder / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return make("survived", folder, progress)
+
+
+def stage(name: str, work: Callable[[Path, Report], Package], parts: int = 0) -> Stage[Package]:
+    pieces = tuple(partial(leave, number) for number in range(parts))
+    return Stage(name, work, (name,), lambda made: made.tag, parts=pieces)
+
+
+def together(folder: Path, *stages: Stage[Package]) -> tuple[list[Package], str]:
+    said = io.StringIO()
+
+    @flow
+    def all_of_them() -> list[Package]:
+        return Stages(folder, Console(said)).run_together(stages, task_runner("dask", 2))
+
+    return all_of_them(), said.getvalue()
+
+
+def test_stages_share_out_over_processes_after_their_parts_and_are_kept(tmp_path: Path) -> None:
+    stages = [stage("first", partial(make, "1"), parts=3), stage("second", partial(make, "2"))]
+    made, said = together(tmp_path, *stages)
+    assert [(one.tag, one.size_bytes) for one in made] == [("1", 3), ("2", 0)]
+    assert os.getpid() not in {int((one.path / "process").read_text()) for one in made}
+    assert {line.split()[0] for line in said.splitlines()} == {"first", "second"}
+    again, said = together(tmp_path, *stages)
+    assert again == made
+    assert said.count("kept") == 2
+
+
+def test_a_killed_process_costs_only_its_stage_which_is_done_again(tmp_path: Path) -> None:
+    made, _ = together(tmp_path, stage("dies", die_once), stage("lives", partial(make, "lived")))
+    assert [one.tag for one in made] == ["survived", "lived"]
+
+
+def test_the_error_of_a_stage_is_raised_as_it_is_and_the_others_are_kept(tmp_path: Path) -> None:
+    good = stage("good", partial(make, "made"))
+    with pytest.raises(InputError, match="row 7 is bad"):
+        together(tmp_path, stage("bad", refuse), good)
+    _, said = together(tmp_path, good)
+    assert "kept" in said
