@@ -15,7 +15,6 @@ from tasks.drift import DriftReport, monitor
 from tasks.drift.history import remember
 from tasks.drift.page import headline, write_page
 from tasks.drift.reference import REFERENCE
-from tasks.errors import InputError
 from tasks.feedback import feedback_since
 from tasks.package import bento_model
 from tasks.serving.record import Live, read_live, write_whole
@@ -43,14 +42,20 @@ class MonitorConfig(WatchSettings):
 def monitor_flow(config: MonitorConfig) -> dict[str, Any]:
     """Looks once, writes the page, and sends events on drift and on enough feedback.
 
+    While nothing is live it says so and ends well: hourly looks begin with `make up`, before a first retrain.
+
+    Returns:
+        The report without its distributions; `state` alone, "nothing live", when there was nothing to look at.
+
     Raises:
-        InputError: nothing is live, or the live version was packaged without reference statistics.
+        InputError: the live version was packaged without reference statistics.
     """
     console = current()
     state = state_folder()
     live = read_live(state)
     if live is None:
-        raise InputError("no version is live: run a retrain first.")
+        console.line("nothing live: no version was deployed yet, so there is no traffic to look at (make retrain)")
+        return {"state": "nothing live"}
     report, page = look(config, live, state)
     _send_events(config, report, live, state)
     for line in conclusion(report, page):

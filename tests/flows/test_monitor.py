@@ -23,7 +23,6 @@ from flows.console import Console, shown_on
 from flows.monitor import DRIFT, FEEDBACK_READY, MonitorConfig, monitor_flow
 from tasks.drift import reference_statistics
 from tasks.drift.history import looks
-from tasks.errors import InputError
 from tasks.manifests import Dataset, Profile
 from tasks.package import bento_model
 from tasks.serving.record import LIVE, Live, Version, write_whole
@@ -119,7 +118,10 @@ def test_enough_feedback_is_told_once(state: Path, events: list[tuple[str, dict[
     assert [(name, payload["feedback"]) for name, payload in events] == [(FEEDBACK_READY, 30)]
 
 
-def test_without_a_live_version_there_is_nothing_to_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_live_version_a_look_says_so_and_ends_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: list[tuple[str, dict[str, Any]]]
+) -> None:
     monkeypatch.setenv("MODEL_SERVICE_STATE", str(tmp_path))
-    with pytest.raises(InputError, match="no version is live"):
-        run()
+    assert run().startswith("nothing live: ")
+    assert events == []
+    assert not (tmp_path / "drift").exists()
