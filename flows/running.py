@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
-import psutil
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from flows.environment import prefect_home
+from flows.identity import identity, living
 
 
 def _folder() -> Path:
@@ -28,7 +28,7 @@ def recorded() -> Iterator[None]:
         raise RuntimeError("recorded() belongs into a flow run")
     record = _folder() / f"{context.flow_run.id}.json"
     record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps({"pid": os.getpid(), "started": psutil.Process().create_time()}))
+    record.write_text(json.dumps(identity(os.getpid())))
     try:
         yield
     finally:
@@ -58,9 +58,6 @@ def crash_dead_runs() -> list[UUID]:
 
 def _alive(record: Path) -> bool:
     try:
-        known = json.loads(record.read_text())
-        process = psutil.Process(known["pid"])
-        # The start time tells our process from a stranger with the same id.
-        return abs(process.create_time() - known["started"]) < 2 and process.status() != psutil.STATUS_ZOMBIE
-    except (OSError, ValueError, KeyError, psutil.Error):
+        return living(json.loads(record.read_text())) is not None
+    except (OSError, ValueError):
         return False

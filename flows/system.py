@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from flows.environment import SERVER_RECORD, kept_server, prefect_home, prepare
+from flows.identity import identity, living
 from flows.unit import unit
 from tasks.errors import PipelineError
 from tasks.state import ROOT, state_folder
@@ -28,10 +29,7 @@ STOP_SECONDS = 15.0
 
 
 class Background:
-    """A process of ours that outlives the command, found again by its record: process id and start time.
-
-    The start time tells our process from a stranger that was given the same id after a reboot.
-    """
+    """A process of ours that outlives the command, found again by its record."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -40,13 +38,7 @@ class Background:
 
     def process(self) -> psutil.Process | None:
         """The running process, None when it ended or was never started."""
-        known = self.facts()
-        try:
-            process = psutil.Process(known["pid"])
-            alive = abs(process.create_time() - known["started"]) < 2 and process.status() != psutil.STATUS_ZOMBIE
-        except (KeyError, psutil.Error):
-            return None
-        return process if alive else None
+        return living(self.facts())
 
     def facts(self) -> dict[str, Any]:
         """The record; empty when there is none that can be read."""
@@ -76,7 +68,7 @@ class Background:
     def remember(self, process: psutil.Process, **facts: object) -> None:
         """Makes `process` the one that is found again."""
         self.record.parent.mkdir(parents=True, exist_ok=True)
-        self.record.write_text(json.dumps({"pid": process.pid, "started": process.create_time(), **facts}))
+        self.record.write_text(json.dumps({**identity(process.pid), **facts}))
 
     def stop(self) -> bool:
         """Ends the process and its children, first politely; False when none ran."""

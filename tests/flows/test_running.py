@@ -9,6 +9,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Running
 
 from flows import running
+from flows.identity import identity
 from flows.running import crash_dead_runs, recorded
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -43,12 +44,13 @@ def test_a_run_whose_process_was_killed_is_marked_as_crashed(home):
     def one():
         pass
 
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
+    dead = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    known = identity(dead.pid)
+    dead.communicate()
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(one, state=Running())
         home.mkdir()
-        (home / f"{run.id}.json").write_text(json.dumps({"pid": dead.pid, "started": 1.0}))
+        (home / f"{run.id}.json").write_text(json.dumps(known))
         assert crash_dead_runs() == [run.id]
         state = client.read_flow_run(run.id).state
         assert state
@@ -64,5 +66,5 @@ def test_a_stranger_with_the_same_process_id_does_not_count(home):
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(one, state=Running())
     home.mkdir()
-    (home / f"{run.id}.json").write_text(json.dumps({"pid": os.getpid(), "started": 1.0}))
+    (home / f"{run.id}.json").write_text(json.dumps({**identity(os.getpid()), "started": 1}))
     assert crash_dead_runs() == [run.id]
