@@ -71,16 +71,28 @@ class Job:
         self.taken = 0
         self.left = len(texts)
 
-    def settle(self, index: int, answer: Prediction | Exception) -> None:
+    def settle(self, start: int, answers: list[Prediction | Exception]) -> None:
+        """Takes the answers for the texts from `start` on."""
         if self.future.done():
             return
-        if isinstance(answer, Exception):
-            self.future.set_exception(answer)
+        if error := next((answer for answer in answers if isinstance(answer, Exception)), None):
+            self.future.set_exception(error)
             return
-        self.answers[index] = answer
-        self.left -= 1
+        self.answers[start : start + len(answers)] = answers  # type: ignore[assignment]  # none is an error
+        self.left -= len(answers)
         if not self.left:
             self.future.set_result(self.answers)  # type: ignore[arg-type]  # all are filled
+
+
+class Batch(NamedTuple):
+    """What is run at once: of each request the texts from one place to another."""
+
+    pieces: list[tuple[Job, int, int]]
+    texts: int
+    characters: int
+
+    def items(self) -> list[Item]:
+        return [Item(text, job.options) for job, start, end in self.pieces for text in job.texts[start:end]]
 
 
 class Batcher:
@@ -161,25 +173,27 @@ class Batcher:
         self._waiting_units = 0
         self._executor.shutdown(wait=True)
 
-    def _take(self) -> list[tuple[Job, int]]:
+    def _take(self) -> Batch:
         """The next batch. A request of many texts takes turns with the others, a batch each."""
-        batch: list[tuple[Job, int]] = []
-        characters = 0
+        pieces: list[tuple[Job, int, int]] = []
+        texts = characters = 0
         unfinished: list[Job] = []
-        while self._waiting and self._has_room(len(batch), characters):
+        while self._waiting and self._has_room(texts, characters):
             job = self._waiting.popleft()
             self._waiting_units -= job.turn
             if job.future.done():
                 continue
-            while job.taken < len(job.texts) and self._has_room(len(batch), characters):
-                batch.append((job, job.taken))
+            start = job.taken
+            while job.taken < len(job.texts) and self._has_room(texts, characters):
+                texts += 1
                 characters += len(job.texts[job.taken])
                 job.taken += 1
+            pieces.append((job, start, job.taken))
             if job.taken < len(job.texts):
                 unfinished.append(job)
         for job in unfinished:
             self._wait(job)
-        return batch
+        return Batch(pieces, texts, characters)
 
     def _has_room(self, texts: int, characters: int) -> bool:
         if texts >= self._max_batch or characters >= BATCH_CHARACTERS:
@@ -192,24 +206,19 @@ class Batcher:
 
     def _step(self) -> None:
         batch = self._take()
-        if not batch:
+        if not batch.texts:
             self._active = False
             return
-        items = [Item(job.texts[index], job.options) for job, index in batch]
         loop = asyncio.get_running_loop()
-        if self._costs.seconds(len(items), sum(len(item.text) for item in items)) <= INLINE_SECONDS:
-            self._settle(batch, *self._timed(items))
+        if self._costs.seconds(batch.texts, batch.characters) <= INLINE_SECONDS:
+            self._settle(batch, *self._timed(batch.items()))
             loop.call_soon(self._step)
             return
         self._in_thread = True
-        running = loop.run_in_executor(self._executor, self._timed, items)
+        running = loop.run_in_executor(self._executor, self._timed, batch.items())
         running.add_done_callback(lambda done: self._after_thread(batch, done))
 
-    def _after_thread(
-        self,
-        batch: list[tuple[Job, int]],
-        done: "asyncio.Future[tuple[list[Prediction | Exception], float]]",
-    ) -> None:
+    def _after_thread(self, batch: Batch, done: "asyncio.Future[tuple[list[Prediction | Exception], float]]") -> None:
         self._in_thread = False
         if done.cancelled():
             return
@@ -226,11 +235,13 @@ class Batcher:
             answers = list[Prediction | Exception]([error] * len(items))
         return answers, time.perf_counter() - started
 
-    def _settle(self, batch: list[tuple[Job, int]], answers: list[Prediction | Exception], seconds: float) -> None:
-        self._costs.learn(len(batch), sum(len(job.texts[index]) for job, index in batch), seconds)
-        self._observe(len(batch), seconds)
-        for (job, index), answer in zip(batch, answers, strict=True):
-            job.settle(index, answer)
+    def _settle(self, batch: Batch, answers: list[Prediction | Exception], seconds: float) -> None:
+        self._costs.learn(batch.texts, batch.characters, seconds)
+        self._observe(batch.texts, seconds)
+        before = 0
+        for job, start, end in batch.pieces:
+            job.settle(start, answers[before : before + end - start])
+            before += end - start
 
 
 class _Costs:

@@ -76,38 +76,39 @@ def sigmoid(logits: np.ndarray, manifest: Manifest) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-np.clip(logits / manifest.temperature, -60.0, 60.0)))
 
 
-def _ranked(row: np.ndarray, labels: list[str], options: Options) -> list[LabelScore]:
-    found = []
-    # The usual request wants the best label alone, for which no order is needed.
-    best_only = options.top_k == 1 and options.only is None
-    for index in [int(row.argmax())] if best_only else np.argsort(-row, kind="stable").tolist():
-        score = float(row[index])
-        if score < options.threshold or len(found) == options.top_k:
-            break
-        if options.only is None or labels[index] in options.only:
-            found.append(LabelScore(labels[index], score))
-    return found
+def _ranked(scores: np.ndarray, labels: list[str], options: Options) -> list[list[LabelScore]]:
+    """For each row of scores [texts, labels] what the options ask for, best first."""
+    if options.only is not None:
+        kept = [index for index, label in enumerate(labels) if label in options.only]
+        scores, labels = scores[:, kept], [labels[index] for index in kept]
+    if options.top_k == 1 and labels:
+        # The usual request wants the best label alone, for which no order is needed.
+        order = scores.argmax(axis=1)[:, None]
+    else:
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : options.top_k]
+    rows = zip(order.tolist(), np.take_along_axis(scores, order, axis=1).tolist(), strict=True)
+    least = options.threshold
+    return [[LabelScore(labels[at], score) for at, score in zip(*row, strict=True) if score >= least] for row in rows]
+
+
+def _answers(scores: np.ndarray, candidates: np.ndarray, labels: list[str], options: Options) -> list[Prediction]:
+    """A prediction a row: the best of `scores`, and of `candidates` what the options ask for."""
+    best = scores.argmax(axis=1)
+    rows = zip(best.tolist(), scores.max(axis=1).tolist(), _ranked(candidates, labels, options), strict=True)
+    return [Prediction(labels[at], score, ranked) for at, score, ranked in rows]
 
 
 def _single(model: "TextModel", logits: np.ndarray, options: Options, texts: Sequence[str]) -> list[Prediction]:
-    labels = model.manifest.labels
-    answers = []
-    for row in softmax(logits, model.manifest):
-        best = int(row.argmax())
-        answers.append(Prediction(labels[best], float(row[best]), _ranked(row, labels, options)))
-    return answers
+    scores = softmax(logits, model.manifest)
+    return _answers(scores, scores, model.manifest.labels, options)
 
 
 def _multi(model: "TextModel", logits: np.ndarray, options: Options, texts: Sequence[str]) -> list[Prediction]:
     manifest = model.manifest
+    scores = sigmoid(logits, manifest)
     thresholds = np.asarray(manifest.thresholds or [0.5] * len(manifest.labels), np.float32)
-    answers = []
-    for row in sigmoid(logits, manifest):
-        # Labels under their own threshold are no part of a multi-label answer, however many were asked for.
-        kept = np.where(row >= thresholds, row, -1.0)
-        best = int(row.argmax())
-        answers.append(Prediction(manifest.labels[best], float(row[best]), _ranked(kept, manifest.labels, options)))
-    return answers
+    # Labels under their own threshold are no part of a multi-label answer, however many were asked for.
+    return _answers(scores, np.where(scores >= thresholds, scores, -1.0), manifest.labels, options)
 
 
 def _tagging(model: "TextModel", logits: np.ndarray, options: Options, texts: Sequence[str]) -> list[Prediction]:
