@@ -52,9 +52,13 @@ def made(folder: Path) -> Path:
     return folder
 
 
-def candidate(name: str, dataset: Dataset, effort: Any, folder: Path) -> dict[str, Any]:
-    """Trains, converts, optimises and evaluates one candidate; figures of the variant that would be served."""
-    trained = train(name, Job(dataset, made(folder / "candidate"), TrainSettings(), effort, SEED))
+def candidate(name: str, dataset: Dataset, effort: Any, seconds: float | None, folder: Path) -> dict[str, Any]:
+    """Trains, converts, optimises and evaluates one candidate; figures of the variant that would be served.
+
+    `seconds` are what the plan allows for its training; one that was not planned takes the time it needs.
+    """
+    hyper = {"seconds": seconds}
+    trained = train(name, Job(dataset, made(folder / "candidate"), TrainSettings(), effort, SEED, hyper))
     converted = convert(trained, dataset, folder / "converted")
     optimised = optimise(converted, dataset, OptimiseSettings(), Budget(), folder / "optimised", gpu=False)
     judged = evaluate(optimised.picked, trained, dataset, SEED, made(folder / "evaluated"))
@@ -118,15 +122,16 @@ def main() -> None:
     results: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
     for name in options.sets:
         dataset = read(name, sources, options.rows, options.folder / name)
-        chosen = plan(dataset, TrainSettings(), options.effort).names
-        for model in options.candidates or (*REFERENCES, *chosen):
+        planned = plan(dataset, TrainSettings(), options.effort)
+        for model in options.candidates or (*REFERENCES, *planned.names):
             key = f"{name}/{model}/{options.effort}/{dataset.content[:8]}"
             if key not in results:
                 work = options.folder / name / model
                 if model in REFERENCES:
                     results[key] = reference(model, dataset, work)
                 else:
-                    results[key] = candidate(model, dataset, options.effort, work)
+                    allowed = planned.allowed.get(model)
+                    results[key] = candidate(model, dataset, options.effort, allowed, work)
                 file.write_text(json.dumps(results, indent=1))
             print(table({key: results[key]}).splitlines()[-1], flush=True)
     print("\n" + table(results))

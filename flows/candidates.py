@@ -1,6 +1,6 @@
 """The part of a retrain that trains: what was planned, what is made of it, and the chosen one once more."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from tasks.machine import has_gpu
 from tasks.manifests import Candidate, Dataset, Selection
 from tasks.plan import ENSEMBLE, STUDENT, Plan
 from tasks.refit import refit_dataset
+from tasks.search import found
 from tasks.select import judged_on
 from tasks.settings import Effort, TrainSettings
 
@@ -41,6 +42,7 @@ class _Training:
     effort: Effort
     seed: int
     hyper: dict[str, Any]
+    trials: int
 
     def whole(self, folds: int, folder: Path, progress: Report) -> Candidate:
         from tasks.train import train
@@ -53,7 +55,7 @@ class _Training:
         train_fold(self.name, self._job(folder, progress), number)
 
     def _job(self, folder: Path, progress: Report) -> Job:
-        return Job(self.dataset, folder, self.train, self.effort, self.seed, self.hyper, progress=progress)
+        return Job(self.dataset, folder, self.train, self.effort, self.seed, self.hyper, self.trials, progress=progress)
 
 
 @dataclass
@@ -99,27 +101,34 @@ class Candidates:
             lambda made: f"{made.rows['train']:,} to train, {made.rows['validation']:,} kept back to calibrate by",
         )
         names = chosen.settings["members"] if chosen.name == ENSEMBLE else [chosen.name]
-        made = self._train(names, wider, 0, "refit")
+        before = {one.name: one for one in selection.candidates}
+        made = self._train(names, wider, 0, before)
         again = self._join(made, wider) if chosen.name == ENSEMBLE else made[0]
         rows = wider.rows["train"] - dataset.rows["train"]
         reason = f"{selection.reason} It was trained again with {rows:,} of the validation rows."
         return selection.model_copy(update={"chosen": again, "reason": reason}), wider
 
-    def _train(self, names: Sequence[str], dataset: Dataset, folds: int, verb: str = "train") -> list[Candidate]:
-        stages = [self._stage(f"{verb} {name}", name, dataset, folds) for name in names]
+    def _train(
+        self, names: Sequence[str], dataset: Dataset, folds: int, before: Mapping[str, Candidate] | None = None
+    ) -> list[Candidate]:
+        """`before` holds the candidates when they are trained again: with what a search has found, once."""
+        stages = [self._stage(name, dataset, folds, before[name] if before else None) for name in names]
         pieces = len(stages) + sum(len(stage.parts) for stage in stages)
         if pieces > 1 and (runner := self._runner()):
             return self.stages.run_together(stages, runner)
         return [self.stages.run(stage.name, stage.work, stage.depends_on, stage.summary) for stage in stages]
 
-    def _stage(self, stage: str, name: str, dataset: Dataset, folds: int) -> Stage[Candidate]:
+    def _stage(self, name: str, dataset: Dataset, folds: int, before: Candidate | None) -> Stage[Candidate]:
         config, effort = self.config, self.effort
-        hyper = {"seconds": self.planned.allowed[name]}
-        training = _Training(name, dataset, config.train, effort, config.seed, hyper)
+        hyper: dict[str, Any] = {"seconds": self.planned.allowed[name]}
+        trials = 0 if before else self.planned.trials.get(name, 0)
+        if before:
+            hyper |= found(before)
+        training = _Training(name, dataset, config.train, effort, config.seed, hyper, trials)
         return Stage(
-            stage,
+            f"refit {name}" if before else f"train {name}",
             partial(training.whole, folds),
-            (name, dataset, config.train, effort, config.seed, hyper, folds),
+            (name, dataset, config.train, effort, config.seed, hyper, trials, folds),
             _summary,
             parts=tuple(partial(training.fold, number) for number in range(folds)),
         )

@@ -20,6 +20,7 @@ from tasks.feedback import add_feedback
 from tasks.gate import gate
 from tasks.ingest import ingest
 from tasks.manifests import (
+    Candidate,
     Checked,
     Converted,
     Dataset,
@@ -70,6 +71,7 @@ class Retraining:
 
     dataset: Dataset
     selection: Selection
+    judged: tuple[Candidate, Dataset]
     converted: Converted
     optimised: Optimised
     evaluation: Evaluation
@@ -193,8 +195,17 @@ class Retraining:
             (self.dataset, *candidates, config.train, config.max_latency_ms, config.max_size_mb),
             lambda made: made.reason,
         )
-        if config.data.refit:
+        self.judged = self.selection.chosen, self.dataset
+        if self._refits(planned):
             self.selection, self.dataset = training.refit(self.selection, self.dataset)
+
+    def _refits(self, planned: Plan) -> bool:
+        """Whether the chosen model is trained again: as the user says, else where its time and its rows allow it."""
+        if self.config.data.refit is not None:
+            return self.config.data.refit
+        chosen = self.selection.chosen
+        names = chosen.settings.get("members", [chosen.name])
+        return self.config.validation_source is None and set(names) <= planned.seconds.keys() and planned.affords(names)
 
     def judge(self) -> None:
         """Converts and optimises the chosen model, evaluates the variant that would be served, asks the gate.
@@ -258,7 +269,7 @@ class Retraining:
         def work(folder: Path, progress: Report) -> Evaluation:
             from tasks.evaluate import evaluate
 
-            made = evaluate(picked, chosen, self.dataset, self.config.seed, folder)
+            made = evaluate(picked, chosen, self.dataset, self.config.seed, folder, self.judged)
             # It travels in the bento: what live traffic is compared with belongs to the version that answers.
             reference_statistics(self.dataset, made.folder, made.folder, self._held_out)
             return made
@@ -266,7 +277,7 @@ class Retraining:
         self.evaluation = self.stages.run(
             "evaluate",
             work,
-            (self.optimised, chosen, self.dataset, self.config.seed, self._held_out),
+            (self.optimised, chosen, self.dataset, self.config.seed, self._held_out, *self.judged),
             lambda made: f"test accuracy {percent(made.metrics['accuracy'])}",
         )
 
@@ -274,7 +285,8 @@ class Retraining:
     def _held_out(self) -> tuple[str, ...]:
         """The parts that were drawn from the source and not trained on; else the one to choose by."""
         config = self.config
-        own = {"validation": config.validation_source or config.data.refit, "test": config.test_source}
+        refitted = self.judged[1].content != self.dataset.content
+        own = {"validation": config.validation_source or refitted, "test": config.test_source}
         return tuple(part for part, elsewhere in own.items() if not elsewhere) or ("validation",)
 
     def _champion(self) -> TextModel | None:

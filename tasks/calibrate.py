@@ -25,12 +25,20 @@ SCOPE_TEXTS = 200_000
 
 
 def calibrate(
-    folder: Path, dataset: Dataset, out: Path, logits: np.ndarray | None = None
+    folder: Path,
+    dataset: Dataset,
+    out: Path,
+    logits: np.ndarray | None = None,
+    alike: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Copies the model folder to `out` with temperature, thresholds and scope rule of its own.
 
     All are fitted on the logits of this very variant, so that what quantisation changed is included.
-    `logits` are those of the validation part, when they are known.
+
+    Args:
+        logits: of the validation part, when they are known.
+        alike: further logits and targets to fit temperature and thresholds on, of rows that a model of the same
+            structure and nearly the same rows was not trained on.
 
     Returns:
         `out`, and what was fitted: temperature, thresholds, rows, and the validation part's
@@ -40,8 +48,10 @@ def calibrate(
     kind = KINDS[dataset.task]
     texts, targets = rows_of(dataset, "validation", model.encoders)
     logits = model.logits(texts) if logits is None else logits
-    temperature = kind.temperature(logits, targets)
-    thresholds = kind.thresholds(logits, targets, temperature) if kind.thresholds else None
+    held_out = [(logits, targets), *([alike] if alike else [])]
+    fitted_on = tuple(np.concatenate(arrays) for arrays in zip(*held_out, strict=True))
+    temperature = kind.temperature(*fitted_on)
+    thresholds = kind.thresholds(*fitted_on, temperature) if kind.thresholds else None
     seen = pq.read_table(dataset.train, columns=["text"]).slice(0, SCOPE_TEXTS)["text"].to_pylist()
     fitted = msgspec.structs.replace(
         model.manifest, temperature=temperature, thresholds=thresholds, scope=fit_scope(model, seen, texts)
@@ -51,7 +61,7 @@ def calibrate(
     return out, {
         "temperature": temperature,
         "thresholds": thresholds,
-        "rows": len(texts),
+        "rows": len(fitted_on[0]),
         "validation": {"before": calibration_of(before), "after": calibration_of(after)},
     }
 

@@ -20,15 +20,27 @@ from tasks.label_errors import MOST_ROWS, cross_validated_scores, rank_label_err
 from tasks.manifests import Candidate, Dataset, Evaluation, Variant, content_of
 from tasks.metrics import Outcome, measure, proportion
 from tasks.rows import Rows
+from tasks.select import held_out
 from tasks.slices import slices
 
 _SPLIT_COLUMNS = {"text", "label", "target", "weight", "group", "source", "line"}
 
 
-def evaluate(picked: Variant, candidate: Candidate, dataset: Dataset, seed: int, folder: Path) -> Evaluation:
+def evaluate(
+    picked: Variant,
+    candidate: Candidate,
+    dataset: Dataset,
+    seed: int,
+    folder: Path,
+    judged: tuple[Candidate, Dataset] | None = None,
+) -> Evaluation:
     """Calibrates the variant that will be served and judges it on the test part.
 
     `folder` receives `model`, the calibrated model folder, and `predictions.parquet`, one row a test row.
+
+    Args:
+        judged: the candidate as it was compared with others, and by which rows; those are calibrated on as well when
+            it was trained again with them, or judged by folds: few are left that the candidate itself did not see.
 
     Raises:
         InputError: the test part has no rows.
@@ -36,9 +48,10 @@ def evaluate(picked: Variant, candidate: Candidate, dataset: Dataset, seed: int,
     table = pq.read_table(dataset.test)
     if not table.num_rows:
         raise InputError("the test part has no rows: give more data or a test source with rows of the known classes")
-    held_out = open_model(picked.folder).logits(Rows(dataset.validation).texts())
-    served, fitted = calibrate(picked.folder, dataset, folder / "model", held_out)
+    logits = open_model(picked.folder).logits(Rows(dataset.validation).texts())
+    served, fitted = calibrate(picked.folder, dataset, folder / "model", logits, _alike(candidate, judged))
     model = open_model(served)
+    validation_scores = model.scores(logits)
     texts, targets = rows_of(dataset, "test", model.encoders)
     logits = model.logits(texts)
     uncalibrated = msgspec.structs.replace(model.manifest, temperature=1.0)
@@ -62,11 +75,18 @@ def evaluate(picked: Variant, candidate: Candidate, dataset: Dataset, seed: int,
         | {"before": calibration_of(outcome(logits, targets, uncalibrated)), "after": calibration_of(result)},
         slices=slices(texts, result.exact, table.select([n for n in table.column_names if n not in _SPLIT_COLUMNS])),
         predictions=predictions,
-        label_errors=_label_errors(model.scores(held_out), dataset, seed) if kind.pooled else [],
+        label_errors=_label_errors(validation_scores, dataset, seed) if kind.pooled else [],
         scope=_scope(model, logits, texts),
         majority=_majority(table),
         content=content_of(served, predictions),
     )
+
+
+def _alike(candidate: Candidate, judged: tuple[Candidate, Dataset] | None) -> tuple[np.ndarray, np.ndarray] | None:
+    if judged is None or not KINDS[judged[1].task].pooled:
+        return None
+    before, dataset = judged
+    return held_out(before, dataset) if before.folds or before.content != candidate.content else None
 
 
 def answers(model: TextModel, logits: np.ndarray, texts: list[str]) -> list[tuple[Any, float]]:

@@ -47,9 +47,9 @@ def optimise(
     """Makes each variant, measures it on the validation part and picks the one to serve.
 
     Policy: of the variants that lose no more than `settings` allow against float32, overall and in the
-    recall of every class with at least 20 rows, and that keep to the budget, the fastest for one text
-    is picked; two within 10 % of each other count as equally fast and the smaller is picked. When none
-    keeps to the budget, the fastest of those that lose little is picked and its reason says so.
+    recall of every class with at least 20 rows, each beyond its standard error, and that keep to the budget, the
+    fastest for one text is picked; two within 10 % of each other count as equally fast and the smaller is
+    picked. When none keeps to the budget, the fastest of those that lose little is picked and its reason says so.
 
     Raises:
         InputError: `settings.variants` names one that does not exist.
@@ -221,15 +221,23 @@ def pick(
 def _loss(variant: Variant, base: Variant, settings: OptimiseSettings, class_rows: dict[str, float]) -> str:
     """What a variant loses beyond the limits, in words; empty when it does not."""
     lost = base.accuracy - variant.accuracy
-    if lost > settings.max_accuracy_loss:
+    if _certain(lost, sum(class_rows.values())) > settings.max_accuracy_loss:
         return f"loses {100 * lost:.2f} points, more than {100 * settings.max_accuracy_loss:.2f}"
     for label, recall in base.per_class_recall.items():
         lost = recall - variant.per_class_recall[label]
-        if class_rows[label] >= FEW_ROWS and lost > settings.max_recall_loss:
+        if class_rows[label] >= FEW_ROWS and _certain(lost, class_rows[label]) > settings.max_recall_loss:
             return (
                 f"loses {100 * lost:.1f} points of recall of {label!r}, more than {100 * settings.max_recall_loss:.1f}"
             )
     return ""
+
+
+def _certain(lost: float, rows: float) -> float:
+    """A lost share of the rows less its standard error: one answer of 100 that changed does not tell a loss of 1 %.
+
+    At least as many answers changed as were lost, and their number is about Poisson's.
+    """
+    return lost - (max(lost, 0.0) / max(rows, 1.0)) ** 0.5
 
 
 def _over_budget(variant: Variant, budget: Budget) -> str:

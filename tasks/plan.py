@@ -20,12 +20,22 @@ WORDS = 150_000
 LEAST_SHARE = 0.5
 """A candidate that would get less of the time it needs is not tried: cut short, it tells nothing of its structure."""
 
+REFIT_SHARE = 0.1
+"""Of the effort's time, in which the chosen model may be trained again although the candidates have used all of it."""
+
 ENSEMBLE, STUDENT = "ensemble", "student"
 DERIVED = (ENSEMBLE, STUDENT)
 """Candidates that are made of trained ones."""
 
 # The floor first, then the fast one, then what gains most for its time.
-_WORTH = ("linear", "bag", "encoder", "stack", "cnn", "lstm", "gru", "transformer")
+_WORTH = ("linear", "bag", "stack", "encoder", "cnn", "lstm", "gru", "transformer")
+
+
+# Whose hyper-parameters are searched first: what most often is the best.
+_SEARCHED = ("encoder", "cnn", "bag", "lstm", "gru", "transformer")
+MOST_TRIALS = 20
+LEAST_TRIALS = 3
+"""Fewer tell nothing."""
 
 
 class Plan(Record):
@@ -36,13 +46,24 @@ class Plan(Record):
     seconds: dict[str, float]
     allowed: dict[str, float]
     folds: int = Field(description="folds that every candidate is judged by; 0 for the validation part")
+    trials: dict[str, int] = Field(default={}, description="trainings in which hyper-parameters are searched")
     derived: list[str] = Field(default=[], description="ensemble, student")
     budget: float = Field(description="seconds of the effort for this data")
 
+    def affords(self, names: Sequence[str]) -> bool:
+        """Whether there is time to train these candidates once more, when all were trained as planned."""
+        left = self.budget - sum(self.seconds[name] * self.times(name) for name in self.names)
+        return sum(self.seconds[name] for name in names) <= max(left, REFIT_SHARE * self.budget)
+
+    def times(self, name: str) -> int:
+        """How often a candidate is trained."""
+        return self.folds + self.trials.get(name, 1)
+
     def line(self) -> str:
         """The estimate, as a person wants to see it beforehand."""
-        each = {name: self.seconds[name] * (1 + self.folds) for name in self.names}
-        parts = ", ".join(f"{name} {_words(seconds)}" for name, seconds in each.items())
+        each = {name: self.seconds[name] * self.times(name) for name in self.names}
+        tried = {name: f" in {self.trials[name]} trials" if name in self.trials else "" for name in self.names}
+        parts = ", ".join(f"{name} {_words(seconds)}{tried[name]}" for name, seconds in each.items())
         folds = f", each {1 + self.folds} times for {self.folds} folds" if self.folds else ""
         return f"about {_words(sum(each.values()))} to train{folds}: {parts}"
 
@@ -57,12 +78,14 @@ def plan(dataset: Dataset, train: TrainSettings, effort: Effort, speed: float | 
         speed: of this machine; measured when not given.
 
     Raises:
-        InputError: an unknown name, or no structure fits the data.
+        InputError: an unknown name, no structure fits the data, or trials were asked for together with folds.
     """
     known = architectures()
     if unknown := [name for name in train.candidates if name not in (*known, *DERIVED)]:
         names = ", ".join((*known, *DERIVED))
         raise InputError(f"train.candidates: no such model structure {unknown[0]!r}; there are {names}")
+    if train.trials and train.folds:
+        raise InputError("train.trials: a search is judged by the validation part; leave train.folds out")
     speed = machine_speed() if speed is None else speed
     budget = SECONDS[effort] * max(1.0, dataset.profile.total_tokens / WORDS)
     usable, skipped = _usable(known, dataset, train, effort)
@@ -82,6 +105,7 @@ def plan(dataset: Dataset, train: TrainSettings, effort: Effort, speed: float | 
         seconds={name: seconds[name] for name in names},
         allowed=_allowed(names, seconds, budget),
         folds=folds,
+        trials=_trials(names, seconds, budget, train, effort) if folds == 0 else {},
         derived=_derived(dataset, names, train, effort, folds),
         budget=budget,
     )
@@ -99,22 +123,29 @@ def _usable(
             skipped[name] = f"not tried with effort {effort}"
         elif reason := architecture.skip(dataset, train):
             skipped[name] = reason
-    order = train.candidates or sorted(known, key=lambda name: (*_place(name), name))
+    order = train.candidates or sorted(known, key=lambda name: (_place(name, _WORTH), name))
     return [name for name in order if name in known and name not in skipped], skipped
 
 
-def _place(name: str) -> tuple[int, ...]:
-    return (_WORTH.index(name) if name in _WORTH else len(_WORTH),)
+def _place(name: str, order: Sequence[str]) -> int:
+    return order.index(name) if name in order else len(order)
 
 
 def _fitting(usable: Sequence[str], seconds: dict[str, float], budget: float, skipped: dict[str, str]) -> list[str]:
-    """The candidates that find time, in their order; the first one always."""
+    """The candidates that find time, in their order; the first one always.
+
+    Before a cheaper one is taken, time to train the dearest again with all rows is kept free where there is so much:
+    that gains more than a structure of less worth.
+    """
     names: list[str] = []
     left = budget
     for name in usable:
-        if names and left < LEAST_SHARE * seconds[name]:
+        dearest = max((seconds[one] for one in names), default=0.0)
+        kept = dearest if seconds[name] < dearest <= left else 0.0
+        free, least = left - kept, seconds[name] * (1.0 if kept else LEAST_SHARE)
+        if names and free < least:
             skipped[name] = (
-                f"it needs about {_words(seconds[name])}; {_words(max(left, 0.0))} of the effort's {_words(budget)} "
+                f"it needs about {_words(seconds[name])}; {_words(max(free, 0.0))} of the effort's {_words(budget)} "
                 "are left for it"
             )
             continue
@@ -134,10 +165,33 @@ def _allowed(names: Sequence[str], seconds: dict[str, float], budget: float) -> 
 
 
 def _folds(dataset: Dataset, train: TrainSettings, once: float, budget: float) -> int:
+    if train.trials:
+        return 0
     if train.folds is not None:
         return dataset.folds
     affordable = min(int(budget / once) - 1, dataset.folds)
     return affordable if affordable >= 2 else 0
+
+
+def _trials(
+    names: Sequence[str], seconds: dict[str, float], budget: float, train: TrainSettings, effort: Effort
+) -> dict[str, int]:
+    """Trainings for a search by candidate, of those that have something to search.
+
+    When not set, they share what thorough effort leaves beside one training of each and one of the dearest again.
+    """
+    known = architectures()
+    searched = sorted((name for name in names if known[name].space), key=lambda name: _place(name, _SEARCHED))
+    if train.trials is not None:
+        return dict.fromkeys(searched, train.trials) if train.trials else {}
+    left = budget - sum(seconds[name] for name in names) - max(seconds[name] for name in names)
+    trials = {}
+    for name in searched if effort == "thorough" else []:
+        count = min(int(left / seconds[name]) + 1, MOST_TRIALS)
+        if count >= LEAST_TRIALS:
+            trials[name] = count
+            left -= (count - 1) * seconds[name]
+    return trials
 
 
 def _derived(dataset: Dataset, names: Sequence[str], train: TrainSettings, effort: Effort, folds: int) -> list[str]:

@@ -62,8 +62,9 @@ class DataSettings(Settings):
     """Share of the rows used to choose and calibrate."""
     test_share: float = Field(default=0.15, gt=0, lt=0.5)
     """Share of the rows kept untouched until the end, when no test source is given."""
-    refit: bool = False
-    """Train the chosen model again on training and validation rows together."""
+    refit: bool | None = None
+    """Train the chosen model again on training and validation rows together; when not set, where the effort's time
+    allows it and the validation rows are no own source's."""
     accept_changes: bool = False
     """Take classes that vanished, and lengths and scripts unlike last time's, as the new normal."""
     memory: str = "1GB"
@@ -97,6 +98,9 @@ class TrainSettings(Settings):
     """Loss of the neural models."""
     folds: int | None = Field(default=None, ge=0)
     """Cross-validation folds; 0 for a validation part; decided by the number of rows when not set."""
+    trials: int | None = Field(default=None, ge=0)
+    """Trainings of each candidate in which its hyper-parameters are searched; none when not set, but with effort
+    thorough as many as its time allows."""
     unlabelled: str | None = None
     """A source of further texts without labels for distillation."""
     mixed_precision: Literal["auto", "on", "off"] = "auto"
@@ -135,7 +139,7 @@ class OptimiseSettings(Settings):
     variants: tuple[str, ...] = ("float32", "int8")
     """float16 is added where a GPU serves."""
     max_accuracy_loss: float = Field(default=0.003, ge=0)
-    """A smaller variant that loses more, as a fraction, is not picked."""
+    """A smaller variant that loses more, as a fraction and beyond its standard error, is not picked."""
     max_recall_loss: float = Field(default=0.05, ge=0)
     """The same for the recall of any class with at least 20 rows."""
 

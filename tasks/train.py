@@ -3,11 +3,10 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from bentos.text_classifier.model import TextModel
-from tasks.architectures import Job, architectures
+from tasks.architectures import Architecture, Job, architectures
 from tasks.convert import export_graph
 from tasks.cross_validation import cross_validate, held_out_logits, judged
 from tasks.errors import InputError
@@ -20,14 +19,20 @@ LATENCY_TEXTS = 50
 def train(name: str, job: Job, folds: int = 0) -> Candidate:
     """Trains the architecture called `name` and measures what a text would cost where it is served.
 
-    With `folds` it is judged by that many of the data set's folds instead of the validation part.
+    With `folds` it is judged by that many of the data set's folds instead of the validation part; with the job's
+    `trials` its hyper-parameters are searched, of those that it names for it.
 
     Raises:
         InputError: no architecture has this name.
     """
-    fit = _fit(name)
-    held_out = cross_validate(job, fit, folds) if folds else None
-    candidate = fit(job)
+    structure = _structure(name)
+    held_out = cross_validate(job, structure.fit, folds) if folds else None
+    if job.trials and structure.space:
+        from tasks.search import search
+
+        candidate = search(job, structure, job.trials)
+    else:
+        candidate = structure.fit(job)
     if held_out is not None:
         candidate = judged(candidate, held_out, job, folds)
     return candidate.model_copy(update={"latency_ms": latency(candidate, job.dataset)})
@@ -35,14 +40,14 @@ def train(name: str, job: Job, folds: int = 0) -> Candidate:
 
 def train_fold(name: str, job: Job, number: int) -> None:
     """One fold of what `train` will do in the same folder, which then takes it as done."""
-    held_out_logits(job, _fit(name), number)
+    held_out_logits(job, _structure(name).fit, number)
 
 
-def _fit(name: str) -> Callable[[Job], Candidate]:
+def _structure(name: str) -> Architecture:
     known = architectures()
     if name not in known:
         raise InputError(f"train.candidates: no model is called {name!r}; there are {', '.join(known)}")
-    return known[name].fit
+    return known[name]
 
 
 def latency(candidate: Candidate, dataset: Dataset) -> float:

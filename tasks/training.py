@@ -217,12 +217,15 @@ class _Loop:
         generator = np.random.default_rng([self.job.seed, epoch])
         # XLA compiles a step anew for each shape: sixteen positions more or less share one.
         batches = self.train.epoch(self.recipe.batch_size, generator, 16 if self.place.xla else 1)
-        for batch in itertools.islice(batches, done, self.steps - epoch * self.steps_per_epoch):
+        for batch in itertools.islice(batches, done, None):
             self.total_loss += self._take(batch)
             self.step += 1
-            self._sample()
             self._fit_into_time()
+            self._sample()
             self._report()
+            # Asked after each step, since the steps may just have been cut: beyond the last one the rate is negative.
+            if self.step >= self.steps:
+                break
             if time.monotonic() - self.saved >= CHECKPOINT_SECONDS:
                 self._save()
 
@@ -232,12 +235,14 @@ class _Loop:
         logits = predict(self._forward, self.validation)
         targets = np.concatenate([block.targets for block in self.validation.blocks()])
         value = self.kind.metrics(logits, targets)[self.metric]
-        if value > max(self.curves[self.metric], default=-1.0):
+        # Of equal epochs the last, which has seen more and ended at a lower rate.
+        if value >= max(self.curves[self.metric], default=-1.0):
             self.best = self.model.get_weights()
         self.curves["loss"].append(float(self.total_loss) / ((self.step - 1) % self.steps_per_epoch + 1))
         self.curves[self.metric].append(value)
         self.total_loss = 0.0
         self._save()
+        self.job.epoch_ended(len(self.curves[self.metric]) - 1, value)
 
     def _finished(self) -> bool:
         values = self.curves[self.metric]

@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,9 @@ class Job:
     """One candidate to train.
 
     `folder` is the candidate's own; an interrupted training leaves its checkpoint there and goes on
-    from it. `hyper` overrides the architecture's derived hyper-parameters.
+    from it. `hyper` overrides the architecture's derived hyper-parameters; better ones are searched in
+    `trials` trainings. `epoch_ended` is called with the number of an epoch and its score on the validation
+    part; what it raises ends the training.
     """
 
     dataset: Dataset
@@ -28,19 +30,32 @@ class Job:
     effort: Effort
     seed: int
     hyper: dict[str, Any] = field(default_factory=dict)
+    trials: int = 0
     teacher: Path | None = None
     progress: Progress = lambda share, text: None
+    epoch_ended: Callable[[int, float], None] = lambda epoch, score: None
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values of a hyper-parameter that a search tries, by their logarithm with `log`; whole ones between whole ends."""
+
+    low: float
+    high: float
+    log: bool = False
 
 
 class Architecture(Protocol):
     """A model structure.
 
     `fit` writes into the job's folder `model.keras` (inputs named as the encoders name them, one output
-    `logits`), `model.json` with temperature 1, the encoders' files and `validation.npy`.
+    `logits`), `model.json` with temperature 1, the encoders' files and `validation.npy`. `space` names the
+    hyper-parameters that a search may change; a structure that chooses its own by held-out rows has none.
     """
 
     name: str
     efforts: tuple[Effort, ...]
+    space: Mapping[str, Range]
 
     def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
         """Why this structure is not tried on this data; None when it is."""

@@ -1,8 +1,9 @@
 """Averaged n-gram embeddings, after fastText (Joulin et al. 2016), with a kept vocabulary instead of hashing."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from tasks.architectures import Job, register
+from tasks.architectures import Job, Range, register
 from tasks.architectures.layers import WeightedBag
 from tasks.backend import keras
 from tasks.candidate import save
@@ -21,6 +22,11 @@ class Bag:
 
     name = "bag"
     efforts: tuple[Effort, ...] = ("quick", "standard", "thorough")
+    space: Mapping[str, Range] = {
+        "learning_rate": Range(2e-3, 3e-2, log=True),
+        "dropout": Range(0.2, 0.7),
+        "width": Range(32, 192, log=True),
+    }
 
     def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
         return None if KINDS[dataset.task].pooled else "it gives one answer a text"

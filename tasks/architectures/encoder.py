@@ -1,10 +1,11 @@
 """Fine-tuned pre-trained encoder: all its weights are trained on, the lower layers more carefully."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from tasks.architectures import Job, register
+from tasks.architectures import Job, Range, register
 from tasks.architectures.layers import mask_of
 from tasks.backend import keras
 from tasks.candidate import save
@@ -25,6 +26,11 @@ class FineTuned:
 
     name = "encoder"
     efforts: tuple[Effort, ...] = ("standard", "thorough")
+    space: Mapping[str, Range] = {
+        "learning_rate": Range(5e-5, 5e-4, log=True),
+        "layer_decay": Range(0.65, 1.0),
+        "smoothing": Range(0.0, 0.2),
+    }
 
     def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
         if dataset.task not in KINDS or not KINDS[dataset.task].pooled:

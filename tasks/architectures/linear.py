@@ -5,12 +5,13 @@ It gives exactly scikit-learn's LinearSVC decisions. No chosen model may be wors
 
 import itertools
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from bentos.text_classifier.encoding import GramEncoder
-from tasks.architectures import Job, register
+from tasks.architectures import Job, Range, register
 from tasks.architectures.layers import WeightedBag
 from tasks.backend import keras
 from tasks.candidate import save
@@ -52,6 +53,7 @@ def bag_model(encoder: GramEncoder, solution: Solution) -> keras.Model:
 class Linear:
     name = "linear"
     efforts: tuple[Effort, ...] = ("quick", "standard", "thorough")
+    space: Mapping[str, Range] = {}
 
     def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
         return unfit(dataset)

@@ -2,14 +2,14 @@
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix, hstack
 
 from bentos.text_classifier.encoding import TokenEncoder
-from tasks.architectures import Job, register
+from tasks.architectures import Job, Range, register
 from tasks.architectures.layers import mask_of
 from tasks.architectures.linear import SMALL, bag, unfit
 from tasks.backend import keras, ops, tf
@@ -30,6 +30,7 @@ FEW = 300
 class Stack:
     name = "stack"
     efforts: tuple[Effort, ...] = ("standard", "thorough")
+    space: Mapping[str, Range] = {}
 
     def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
         return unfit(dataset) or unread(dataset, train)

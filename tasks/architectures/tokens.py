@@ -1,10 +1,10 @@
 """What the structures over a text's sub-words share; each adds its own layers over the positions."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from tasks.architectures import Job
+from tasks.architectures import Job, Range
 from tasks.architectures.layers import mask_of, max_over, mean_over
 from tasks.backend import keras, ops
 from tasks.candidate import save
@@ -34,6 +34,13 @@ class TokenModel:
     defaults: Callable[[Dataset, Effort], Hyper]
     pooling: tuple[Callable[[Any, Any], Any], ...] = (max_over, mean_over)
     xla: bool = True
+    space: Mapping[str, Range] = field(
+        default_factory=lambda: {
+            "learning_rate": Range(2e-4, 1e-2, log=True),
+            "dropout": Range(0.2, 0.7),
+            "decay": Range(1e-3, 0.3, log=True),
+        }
+    )
 
     def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
         return None if dataset.task in KINDS else f"it cannot learn {dataset.task}"
@@ -86,7 +93,7 @@ class TokenModel:
             logits = keras.layers.Dense(outputs, dtype="float32", name="logits")(values)
             return keras.Model({settings.name: ids}, logits, name=self.name)
 
-        names = {field.name for field in fields(Recipe)} & hyper.keys()
+        names = {one.name for one in fields(Recipe)} & hyper.keys()
         recipe = Recipe(**{name: hyper[name] for name in names}, xla=self.xla)
         trained = fit(job, build, [encoder], recipe)
         return save(job, self.name, trained, {settings.file: encoder.dump()}, [settings], hyper)

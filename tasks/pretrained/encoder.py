@@ -107,7 +107,9 @@ class Block(keras.layers.Layer):
         parts = ops.reshape(self.attention(values), (texts, tokens, 3 * heads, width // heads))
         query, key, value = ops.split(ops.transpose(parts, (0, 2, 1, 3)), 3, axis=1)
         scores = ops.matmul(query * (width // heads) ** -0.5, ops.transpose(key, (0, 1, 3, 2)))
-        shares = ops.cast(ops.softmax(ops.cast(scores, "float32") + bias), self.compute_dtype)
+        # Keras brings a layer's arguments to its own precision, bfloat16 under mixed precision.
+        scores = ops.cast(scores, "float32") + ops.cast(bias, "float32")
+        shares = ops.cast(ops.softmax(scores), self.compute_dtype)
         mixed = ops.reshape(ops.transpose(ops.matmul(shares, value), (0, 2, 1, 3)), (-1, width))
         values = self.attention_norm(values + self.dropout(self.attended(mixed), training=training))
         changed = self.dropout(self.output_(self.hidden(values)), training=training)

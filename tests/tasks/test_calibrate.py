@@ -47,6 +47,17 @@ def test_what_is_fitted_replaces_what_was_there(tmp_path: Path) -> None:
     assert TextModel.load(again).manifest == TextModel.load(out).manifest
 
 
+def test_rows_that_a_like_model_did_not_see_count_as_much_as_its_own(tmp_path: Path) -> None:
+    data = noisy_dataset(tmp_path / "data", noise=0.25)
+    folder = grams_folder(tmp_path / "model")
+    targets = np.arange(4000) % len(LABELS)
+    never_wrong = 4.0 * np.eye(len(LABELS), dtype=np.float32)[targets]
+    _, alone = calibrate(folder, data, tmp_path / "alone")
+    _, together = calibrate(folder, data, tmp_path / "together", alike=(never_wrong, targets))
+    assert together["rows"] == 4000 + alone["rows"]
+    assert together["temperature"] < 0.8 * alone["temperature"]
+
+
 def test_texts_of_another_kind_are_out_of_scope(tmp_path: Path) -> None:
     out, _ = calibrate(grams_folder(tmp_path / "model"), noisy_dataset(tmp_path / "data"), tmp_path / "out")
     answers = TextModel.load(out).predict([sentence("sport"), "这是完全不同的东西，而且很长很长"])

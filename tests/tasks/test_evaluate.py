@@ -6,6 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from bentos.text_classifier.model import TextModel
+from tasks.calibrate import rows_of
+from tasks.candidate import VALIDATION_LOGITS
 from tasks.errors import InputError
 from tasks.evaluate import evaluate
 from tasks.manifests import Dataset, Evaluation, content_of
@@ -105,6 +107,20 @@ def test_texts_with_several_labels_are_judged_label_by_label(tmp_path: Path) -> 
     written = pq.read_table(evaluation.predictions)
     both = zip(written["label"].to_pylist(), written["predicted"].to_pylist(), strict=True)
     assert written["correct"].to_pylist() == [sorted(truth) == sorted(answer) for truth, answer in both]
+
+
+def test_a_model_trained_again_is_calibrated_on_the_rows_that_it_was_chosen_by(tmp_path: Path) -> None:
+    data = noisy_dataset(tmp_path / "data")
+    before = candidate(tmp_path / "before", content="b" * 64)
+    before.folder.mkdir()
+    targets = rows_of(data, "validation")[1]
+    np.save(before.folder / VALIDATION_LOGITS, np.eye(len(LABELS), dtype=np.float32)[targets])
+    made = []
+    for name, chosen in (("same", before), ("again", candidate(tmp_path / "again", content="a" * 64))):
+        (tmp_path / name).mkdir(exist_ok=True)
+        picked = served(tmp_path / f"model {name}")
+        made.append(evaluate(picked, chosen, data, 13, tmp_path / name, (before, data)).calibration["rows"])
+    assert made == [len(targets), 2 * len(targets)]
 
 
 def test_an_empty_test_part_is_refused(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def variant(name: str, milliseconds: float, megabytes: float, accuracy: float, *
 
 
 def picked(*variants: Variant, **budget: Any) -> tuple[str, dict[str, str]]:
-    rows = {"a": 100.0, "b": 19.0}
+    rows = {"a": 1000.0, "b": 19.0}
     judged = pick(variants, OptimiseSettings(), Budget(**budget), rows)
     return next(one.name for one in judged if one.picked), {one.name: one.reason for one in judged}
 
@@ -102,6 +102,13 @@ def test_a_loss_of_accuracy_falls_back_to_float_with_the_figures() -> None:
     name, reasons = picked(BASE, variant("int8", 1.0, 10, 0.89))
     assert name == "float32"
     assert reasons["int8"] == "loses 1.00 points, more than 0.30"
+
+
+def test_one_answer_of_a_hundred_that_changed_does_not_decide() -> None:
+    lossy = variant("int8", 1.0, 10, 0.89)
+    few, many = ({"a": rows, "b": 19.0} for rows in (81.0, 1000.0))
+    assert [one.picked for one in pick([BASE, lossy], OptimiseSettings(), Budget(), few)] == [False, True]
+    assert [one.picked for one in pick([BASE, lossy], OptimiseSettings(), Budget(), many)] == [True, False]
 
 
 def test_a_class_that_loses_is_named_and_small_classes_do_not_decide() -> None:

@@ -5,7 +5,7 @@ import pytest
 from tasks.errors import InputError
 from tasks.manifests import Dataset
 from tasks.plan import Plan, plan
-from tasks.settings import Effort, TrainSettings
+from tasks.settings import Effort, PrivacySettings, TrainSettings
 from tests.tasks.toy import make_dataset
 
 
@@ -81,6 +81,50 @@ def test_the_estimate_names_every_candidate(toy: Dataset) -> None:
     assert "encoder 4 min" in line or "encoder 5 min" in line
 
 
+def test_what_thorough_effort_leaves_is_searched_with(toy: Dataset) -> None:
+    planned = made(sized(toy, 5_000, 50_000), "thorough")
+    assert planned.trials
+    assert all(3 <= count <= 20 for count in planned.trials.values())
+    assert "linear" not in planned.trials, "it searches by itself"
+    assert sum(planned.seconds[name] * planned.times(name) for name in planned.names) <= planned.budget
+    name, count = next(iter(planned.trials.items()))
+    assert f"{name} " in planned.line()
+    assert f"in {count} trials" in planned.line()
+    assert made(sized(toy, 5_000, 50_000), "standard").trials == {}
+
+
+def test_trials_set_by_hand_are_made_of_every_candidate_that_has_something_to_search(toy: Dataset) -> None:
+    data = sized(toy, 1_500, 15_000, folds=5)
+    planned = made(data, "quick", trials=4, candidates=("linear", "bag"))
+    assert (planned.trials, planned.folds) == ({"bag": 4}, 0)
+    assert made(data, "thorough", trials=0).trials == {}
+    with pytest.raises(InputError, match="a search is judged by the validation part"):
+        made(data, "quick", trials=4, folds=5)
+
+
+def test_what_was_chosen_is_trained_again_where_there_is_time(toy: Dataset) -> None:
+    planned = made(sized(toy, 10_000, 150_000), "thorough")
+    assert planned.affords(["encoder"])
+    assert planned.affords(["linear", "encoder"])
+    full = planned.model_copy(update={"budget": sum(planned.seconds.values())})
+    assert full.affords(["linear"])
+    assert not full.affords(["encoder"])
+
+
+def test_time_to_train_the_dearest_again_is_worth_more_than_another_structure(toy: Dataset) -> None:
+    planned = made(sized(toy, 5_000, 50_000), "standard")
+    assert {"linear", "bag", "encoder", "stack"} <= set(planned.names)
+    assert planned.affords(["encoder"])
+    assert "lstm" in planned.skipped
+
+
+def test_the_dearest_is_tried_in_half_its_time_and_then_not_again(toy: Dataset) -> None:
+    planned = made(sized(toy, 10_000, 150_000), "standard", speed=0.5)
+    assert planned.names[-1] == "encoder"
+    assert planned.allowed["encoder"] < planned.seconds["encoder"]
+    assert not planned.affords(["encoder"])
+
+
 def test_an_unknown_name_is_refused_with_the_known_ones(toy: Dataset) -> None:
     with pytest.raises(InputError, match="no such model structure 'bert'; there are bag, cnn"):
         made(toy, "quick", candidates=("bert",))
@@ -89,3 +133,21 @@ def test_an_unknown_name_is_refused_with_the_known_ones(toy: Dataset) -> None:
 def test_data_that_no_structure_can_learn_is_refused_with_the_reasons(toy: Dataset) -> None:
     with pytest.raises(InputError, match="it gives one answer a text"):
         made(toy.model_copy(update={"task": "tagging"}), "quick", candidates=("linear",))
+
+
+def test_a_privacy_budget_is_planned_for_one_private_training(toy: Dataset) -> None:
+    budget = PrivacySettings(epsilon=8.0)
+    data = sized(toy, 1_000, 10_000, folds=5)
+    planned = made(data, "standard", privacy=budget)
+    assert (planned.names, planned.folds, planned.derived) == (["private_encoder"], 0, [])
+    assert planned.skipped["linear"] == planned.skipped["stack"] == "its training is not private"
+    assert planned.skipped["private_linear"] == "the privacy budget is spent on one model"
+    assert made(data, "quick", privacy=budget).names == ["private_linear"]
+    slow = made(data, "standard", speed=0.001, privacy=budget)
+    assert slow.names == ["private_linear"]
+    assert "are too few" in slow.skipped["private_encoder"]
+
+
+def test_a_structure_that_is_not_private_is_refused_under_a_privacy_budget(toy: Dataset) -> None:
+    with pytest.raises(InputError, match="linear: its training is not private"):
+        made(toy, "quick", candidates=("linear",), privacy=PrivacySettings(epsilon=8.0))

@@ -52,6 +52,16 @@ def test_the_same_job_gives_the_same_content(tmp_path: Path) -> None:
     assert first == second != other
 
 
+def test_hyper_parameters_are_searched_on_request(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", rows=120)
+    hyper = {"width": 32, "characters": None, "epochs": 2}
+    candidate = train("bag", Job(dataset, tmp_path / "c", TrainSettings(), "quick", 1, hyper, trials=2))
+    assert candidate.settings["trials"] == 2
+    assert candidate.latency_ms
+    assert np.load(candidate.folder / "validation.npy").shape == (30, 3)
+    assert train("linear", Job(dataset, tmp_path / "l", TrainSettings(), "quick", 1, trials=2)).score > 0.8
+
+
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", rows=20)
     with pytest.raises(InputError, match=r"'perceptron'.*bag.*cnn.*transformer"):

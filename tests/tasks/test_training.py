@@ -114,6 +114,22 @@ def test_seconds_cut_the_steps(tmp_path: Path, dataset: Dataset) -> None:
     assert len(run(make_job(tmp_path, dataset), recipe).curves["loss"]) < 10
 
 
+@pytest.mark.parametrize("average", [False, True])
+def test_a_training_cut_within_its_first_epoch_ends_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, average: bool
+) -> None:
+    """Beyond the last step a falling rate is negative, and what was learned is unlearned until the loss explodes."""
+    monkeypatch.setattr(tasks.training, "REPORT_SECONDS", 0.0)
+    dataset = make_dataset(tmp_path / "data", rows=1600)
+    recipe = replace(RECIPE, batch_size=4, schedule="linear", seconds=0.0, average=average)
+    seen: list[float] = []
+    trained = run(make_job(tmp_path / "job", dataset, progress=lambda share, text: seen.append(share)), recipe)
+    assert max(seen) == 1.0
+    assert len(trained.curves["loss"]) == 1
+    assert trained.curves["loss"][0] < np.log(3) + 0.1
+    assert trained.metrics["accuracy"] > 0.5
+
+
 def test_a_frozen_variable_stays_as_it_was(tmp_path: Path, dataset: Dataset) -> None:
     still = run(make_job(tmp_path / "still", dataset), replace(RECIPE, epochs=1, learning_rate=1e-12))
     trained = run(make_job(tmp_path / "trained", dataset), replace(RECIPE, epochs=1, rates={"embedding": 0.0}))

@@ -52,3 +52,10 @@ def test_the_packaged_encoder_is_kept_from_other_languages(tmp_path):
 def test_lower_layers_learn_more_slowly():
     found = rates(3, 0.5)
     assert found == {"block_2/": 1.0, "block_1/": 0.5, "block_0/": 0.25, "embedding/": 0.125, "logits/": 5.0}
+
+
+def test_an_encoder_trains_in_mixed_precision_too(tmp_path):
+    dataset = make_dataset(tmp_path / "data")
+    train = TrainSettings(pretrained=str(make_folder(tmp_path / "weights")), mixed_precision="on")
+    job = Job(dataset, tmp_path / "model", train, "quick", 13, hyper=HYPER["encoder"])
+    assert architectures()["encoder"].fit(job).score > 0.9
