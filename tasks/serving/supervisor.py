@@ -25,6 +25,8 @@ READY_SECONDS = 60.0
 DRAIN_SECONDS = 30.0
 _BACKOFF_SECONDS = (0.1, 0.5, 2.0, 5.0, 10.0)
 _STEADY_SECONDS = 30.0
+_MOST_UNREADY = 3
+"""So many starts in a row that end before the worker is ready, and the version is given up for the one before."""
 
 
 class Supervisor:
@@ -37,6 +39,7 @@ class Supervisor:
         self.version: Version | None = None
         self.workers: list[Worker] = []
         self.failures = 0
+        self.unready = 0
         self.restarts = 0
         self._swapping = asyncio.Lock()
         self._stopping = asyncio.Event()
@@ -78,7 +81,8 @@ class Supervisor:
                 raise
             if standby and before:
                 self._watch = asyncio.ensure_future(self._watch_over(version, before, standby))
-            old, self.workers, self.version, self.failures = self.workers, fresh, version, 0
+            old, self.workers, self.version = self.workers, fresh, version
+            self.failures = self.unready = 0
             change_live(self.state, version, event)
             about = before.tag if before and event == "withdrawn" else version.tag
             note(self.state, event, about, why, live=version.tag)
@@ -195,6 +199,9 @@ class Supervisor:
         await asyncio.shield(worker.ended)
         if worker not in self.workers or self._stopping.is_set() or self.version is None:
             return
+        self.unready = 0 if worker.ready.result() else self.unready + 1
+        if self.unready >= _MOST_UNREADY and await self._give_up(self.version):
+            return
         lived = asyncio.get_running_loop().time() - worker.started
         self.failures = 0 if lived > _STEADY_SECONDS else self.failures + 1
         pause = _BACKOFF_SECONDS[min(self.failures, len(_BACKOFF_SECONDS) - 1)] if self.failures else 0.0
@@ -206,6 +213,22 @@ class Supervisor:
             successor = self._start(self.version)
             self.workers[self.workers.index(worker)] = successor
             self._keep_up(successor)
+
+    async def _give_up(self, version: Version) -> bool:
+        """Returns from a version that was good and does not load any more, as when its files were harmed."""
+        live = read_live(self.state)
+        if live is None or live.previous is None or self._swapping.locked():
+            return False
+        said = tail(worker_log(self.state, version.tag))
+        ended = f"{self.unready} workers ended before they were ready"
+        why = f"it does not come up any more: {ended}; the log ends with:\n{said}"
+        logger.error("%s is withdrawn: %s", version.tag, why)
+        try:
+            await self.swap(live.previous, "withdrawn", why)
+        except DeploymentError:
+            logger.exception("%s cannot come back either", live.previous.tag)
+            return False
+        return True
 
     def _watch_guardian(self) -> None:
         try:
