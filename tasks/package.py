@@ -162,8 +162,10 @@ def _place(built: Path, name: str) -> Path:
         latest.rename(bentos / "latest")
     except OSError as error:
         shutil.rmtree(arriving, ignore_errors=True)
+        # Of a whole tree the reasons come file by file, without a number.
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
         raise DeploymentError(
-            f"the bento cannot be stored in {bentos}: {error.strerror}; free space there or set BENTOML_HOME"
+            f"the bento cannot be stored in {bentos}: {reason}; free space there or set BENTOML_HOME"
         ) from error
     shutil.rmtree(built.parent.parent.parent, ignore_errors=True)
     return bentos / name

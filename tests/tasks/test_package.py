@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -91,7 +92,18 @@ def test_requirements_in_the_bento_are_pinned_with_hashes(packed: Package) -> No
     assert not any(name in text for name in ("tensorflow==", "prefect==", "great-expectations=="))
 
 
-def test_a_full_disk_leaves_nothing_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        # Of a tree: no number, and the reason of every file.
+        shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'"), ("c", "d", "another")]),
+    ],
+    ids=["folder", "files"],
+)
+def test_a_full_disk_leaves_nothing_in_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
     built = tmp_path / "built" / "bentos" / "text_classifier" / "v9"
     (built / "src").mkdir(parents=True)
     (built / "src" / "file").write_text("x")
@@ -100,10 +112,10 @@ def test_a_full_disk_leaves_nothing_in_the_store(tmp_path: Path, monkeypatch: py
     def full(source: Path, target: Path) -> None:
         target.mkdir(parents=True)
         (target / "half").write_text("half")
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(packaging.shutil, "copytree", full)
-    with pytest.raises(DeploymentError, match=r"No space left on device; free space there or set BENTOML_HOME"):
+    with pytest.raises(DeploymentError, match=r"No space left on device.*; free space there or set BENTOML_HOME"):
         packaging._place(built, "v9")
     left = [path for path in (tmp_path / "bentoml").rglob("*") if path.is_file()]
     assert left == []
