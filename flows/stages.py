@@ -1,5 +1,8 @@
 """The stages of a flow: each a persisted, content-keyed Prefect task around a plain function."""
 
+import errno
+import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +17,7 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import TaskRunner
 
 from flows.console import Console, current, shown_on
+from tasks.errors import PipelineError
 from tasks.manifests import Record, content_of
 from tasks.state import ROOT
 
@@ -21,6 +25,7 @@ Result = TypeVar("Result", bound=Record)
 Report = Callable[[float, str], None]
 
 MANIFEST = "manifest.json"
+SEAL = "files.json"
 ARTIFACT_SECONDS = 5.0
 _LOCK = ROOT / "requirements.lock"
 
@@ -67,8 +72,9 @@ class Stages:
     """Runs stages, each in its own folder below `folder`.
 
     A stage's key is the content of what it depends on and of the code. A finished stage leaves its
-    manifest in its folder; a later run with the same key takes that instead of working again, and a
-    killed one finds its own folder, with the checkpoints in it, as it was left.
+    manifest in its folder, and the hashes of its files; a later run with the same key takes that instead
+    of working again while the files are as they were, and a killed one finds its own folder, with the
+    checkpoints in it, as it was left.
     """
 
     folder: Path
@@ -120,7 +126,7 @@ class Stages:
         return self.folder / f"{stage.name.replace(' ', '-')}-{stage.key[:16]}"
 
     def _is_kept(self, stage: Stage[Any]) -> bool:
-        return stage.keep and (self._folder(stage) / MANIFEST).exists()
+        return stage.keep and _is_whole(self._folder(stage))
 
     def _task(self, stage: Stage[Any]) -> Task[..., Record]:
         key = stage.key
@@ -145,13 +151,33 @@ class Stages:
 
 def _stage(name: str, folder: Path, work: Callable[[Path, Report], Record]) -> Record:
     # A manifest marks the folder as finished: without it, what lies there is a killed run's beginning.
-    (folder / MANIFEST).unlink(missing_ok=True)
+    if (folder / MANIFEST).exists():
+        shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    result = work(folder, _Progress(name, current()))
+    try:
+        result = work(folder, _Progress(name, current()))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise PipelineError(
+            f"the disk is full: {name} cannot write into {folder} ({error.strerror}). "
+            "Free space there; the next run goes on from the last finished stage."
+        ) from error
+    files = [file for file in folder.rglob("*") if file.is_file() and file != folder / SEAL]
+    (folder / SEAL).write_text(json.dumps({str(file.relative_to(folder)): content_of(file) for file in files}))
     unfinished = folder / f"{MANIFEST}.new"
     unfinished.write_text(result.model_dump_json(indent=2))
     unfinished.replace(folder / MANIFEST)
     return result
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a stage has ended in the folder, and left files that are still what it wrote."""
+    try:
+        files = json.loads((folder / SEAL).read_text())
+        return (folder / MANIFEST).exists() and all(content_of(folder / name) == seal for name, seal in files.items())
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def _part(name: str, folder: Path, work: Callable[[Path, Report], None]) -> None:

@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 
@@ -7,6 +8,7 @@ from prefect import flow
 from flows import stages
 from flows.console import Console
 from flows.stages import MANIFEST, Stages
+from tasks.errors import PipelineError
 from tasks.manifests import Package
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -78,6 +80,33 @@ def test_removed_files_of_a_kept_stage_are_made_again(tmp_path):
     run(tmp_path / "stages", work, "x")
     assert work.calls == 2
     assert json.loads((first.path / MANIFEST).read_text())["tag"] == "made"
+
+
+@pytest.mark.parametrize("harmed", ["", "mad", "MADE", None], ids=["empty", "cut short", "other bytes", "gone"])
+def test_a_kept_stage_whose_files_were_harmed_is_made_again_from_nothing(tmp_path, harmed):
+    work = Work()
+    first, _ = run(tmp_path / "stages", work, "x")
+    (first.path / "left").write_text("of the harmed one")
+    if harmed is None:
+        (first.path / "file").unlink()
+    else:
+        (first.path / "file").write_text(harmed)
+    _, said = run(tmp_path / "stages", work, "x")
+    assert work.calls == 2
+    assert "kept" not in said
+    assert (first.path / "file").read_text() == "made"
+    assert not (first.path / "left").exists()
+
+
+def test_a_full_disk_is_told_in_one_message_and_the_next_run_begins_the_stage_again(tmp_path):
+    def full(folder, progress):
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder / "file"))
+
+    with pytest.raises(PipelineError, match=r"the disk is full: stage cannot write into .*Free space there"):
+        run(tmp_path / "stages", full, "x")
+    work = Work()
+    run(tmp_path / "stages", work, "x")
+    assert work.calls == 1
 
 
 def test_a_stage_that_acts_outside_runs_every_time(tmp_path):
