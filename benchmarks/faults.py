@@ -1,197 +1,352 @@
-"""What happens when things are killed, full, broken or busy? `python -m benchmarks.faults`
+"""What happens when things are killed, full, broken, busy or late? `python -m benchmarks.faults [--only WORD]`
 
-First a real retrain is killed with SIGKILL in each of its stages in turn, on one state folder, and must end
-as an undisturbed one. Then the tests that do the other faults on real processes are run, one by one named
-in the table.
+A whole local system of its own (Prefect's server and worker, the keeper, the service) with a live version,
+which clients ask all the while. Each fault in turn is done to it, and after each the next retrain must end as
+one that nothing disturbed: status 0, the same figures on the test part, its version alone answering on the
+same port. A row is seen when that holds, the fault's own expectation holds, and no client got anything
+but a right answer; where a process that was answering is killed, what it was at work on may be lost, and is
+counted. The last table is the disk over thirty retrains in a row. Takes about half an hour.
 """
 
 import argparse
-import csv
 import json
 import os
-import re
+import shutil
 import subprocess
 import sys
 import tempfile
-import xml.etree.ElementTree as ET
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from tasks.state import ROOT
-from tests.end_to_end.labelled_text import rows as labelled
+from benchmarks.live_system import CLIENTS, ROWS, LiveSystem, Ran, free_port, until
+from tasks.deploy import deploy, rollback
+from tasks.errors import DeploymentError
+from tasks.manifests import Package
+from tasks.package import bento_model
+from tasks.serving import lifecycle, processes
+from tasks.serving.processes import Role
 
-STAGE = re.compile(r"  (\S.*?) +(?:[\d.]+ s|kept)   ")
+RETRAINS = 30
+SWAPS = 10
+GROWTH = 1.25
+"""The disk of the last retrains in a row over that of those in the middle, Prefect's database left out."""
 
-SYSTEM, SERVING, TASKS = "tests/flows/test_system.py", "tests/tasks/serving/test_faults.py", "tests/tasks"
-# What is done, the test that does it, what must be seen.
-FAULTS = (
-    (
-        "SIGKILL of a run, cancel of the next, three asked for at once",
-        f"{SYSTEM}::test_runs_asked_for_together_train_one_by_one_through_a_kill_and_a_cancel",
-        "Crashed, Cancelled without children, the third done; never two at once",
-    ),
-    (
-        "SIGKILL of the Prefect server and of the worker",
-        f"{SYSTEM}::test_a_killed_server_and_a_killed_worker_come_back_by_themselves",
-        "both back by themselves",
-    ),
-    (
-        "SIGKILL of a worker whose run goes on, then down",
-        "tests/flows/test_left_over.py::test_what_a_killed_process_had_started_is_ended_and_nothing_else",
-        "no process is left",
-    ),
-    (
-        "SIGKILL of the retrain that another waits for",
-        "tests/flows/test_exclusive.py::test_a_second_run_queues_says_so_and_goes_on_when_the_holder_is_killed",
-        "the second goes on",
-    ),
-    ("SIGKILL of a serving worker", f"{SERVING}::test_a_killed_worker_is_replaced", "replaced"),
-    (
-        "SIGKILL of the supervisor",
-        f"{SERVING}::test_a_killed_supervisor_costs_no_request_and_its_worker_is_adopted",
-        "no request lost",
-    ),
-    ("SIGKILL of the guardian", f"{SERVING}::test_a_killed_guardian_is_replaced_and_guards_as_before", "replaced"),
-    (
-        "SIGKILL of guardian and supervisor",
-        f"{SERVING}::test_with_guardian_and_supervisor_killed_the_worker_answers_and_the_next_start_adopts_it",
-        "answers, adopted",
-    ),
-    (
-        "SIGKILL of any serving process, then a swap",
-        f"{SERVING}::test_after_any_kill_the_next_swap_ends_with_only_the_new_version",
-        "only the new version answers",
-    ),
-    (
-        "a new version that turns bad under load",
-        f"{TASKS}/serving/test_rollout.py::test_a_version_that_turns_bad_after_the_swap_is_rescued_and_withdrawn",
-        "rescued and withdrawn",
-    ),
-    (
-        "a swap under load",
-        "tests/bentos/test_worker.py::test_a_swap_under_keep_alive_load_loses_no_request",
-        "no request lost",
-    ),
-    (
-        "disk full while a bento is written",
-        f"{TASKS}/test_package.py::test_a_full_disk_leaves_nothing_in_the_store",
-        "nothing half-written",
-    ),
-    ("disk full while data is read", f"{TASKS}/test_bad_input.py::test_full_disk_leaves_nothing", "one message"),
-    (
-        "a broken model file",
-        "tests/bentos/test_worker.py::test_a_broken_model_ends_the_worker_with_a_reason_and_no_word_of_readiness",
-        "refused with the reason, never ready",
-    ),
-    (
-        "the port is taken",
-        f"{TASKS}/test_deploy.py::test_a_taken_port_is_refused_by_the_name_of_its_holder",
-        "refused, the holder named",
-    ),
-    (
-        "30 versions in a row",
-        f"{TASKS}/test_retention.py::test_thirty_versions_leave_the_newest",
-        "the disk is bounded",
-    ),
-)
+
+@dataclass
+class Row:
+    fault: str
+    seen: bool
+    requests: int
+    lost: int
+    seconds: float
+    note: str
+
+    def line(self) -> str:
+        seen = "yes" if self.seen else "NO"
+        return f"{self.fault:60}{seen:6}{self.requests:9}{self.lost:6}{self.seconds:9.1f}  {self.note}"
+
+
+class Unexpected(Exception):
+    """What was seen is not what a fault may do; the message says what."""
+
+
+def expect(condition: object, otherwise: str) -> None:
+    if not condition:
+        raise Unexpected(otherwise)
+
+
+class Faults:
+    """The faults, each a method that does one and looks at what it did; returns what is worth a note."""
+
+    def __init__(self, system: LiveSystem, undisturbed: Ran) -> None:
+        self.system = system
+        self.undisturbed = undisturbed
+        self.stages = list(undisturbed.stages)
+
+    def all(self) -> Iterator[tuple[str, Callable[[], str], int]]:
+        """Name, what to call, and how many requests may be lost: those at work in a process that is killed."""
+        for number, stage in enumerate(self.stages):
+            yield f"SIGKILL in the stage {stage}", partial(self.kill_stage, number), 0
+        for name in ("server", "worker"):
+            yield f"SIGKILL of the Prefect {name} during a run", partial(self.kill_prefect, name), 0
+        yield "SIGKILL of a run's process", self.kill_run, 0
+        yield "SIGKILL of the keeper", self.kill_keeper, 0
+        yield "SIGKILL of the serving worker", partial(self.kill_serving, "worker"), CLIENTS
+        yield "SIGKILL of the supervisor", partial(self.kill_serving, "supervisor"), 0
+        yield "SIGKILL of the guardian", partial(self.kill_serving, "guardian"), 0
+        yield "SIGKILL of guardian and supervisor", partial(self.kill_serving, "guardian", "supervisor"), 0
+        yield "disk full in the store of bentos", partial(self.full_disk, "store"), 0
+        yield "disk full while the bento is built", partial(self.full_disk, "build"), 0
+        yield "model file of a stage cut short", self.truncated_stage, 0
+        yield "model file of a new bento cut short, deployed under load", self.broken_version, 0
+        yield "model file of the live bento cut short, its worker killed", self.truncated_live, CLIENTS
+        yield "port taken", self.taken_port, 0
+        yield "clock 400 days ahead", partial(self.clock, "+400d"), 0
+        yield "clock 400 days behind", partial(self.clock, "-400d"), 0
+        yield "two retrains at once", self.two_at_once, 0
+        yield f"{SWAPS} swaps under load", self.swaps, 0
+        yield f"{RETRAINS} retrains in a row", self.many, 0
+
+    def kill_stage(self, number: int) -> str:
+        """Half-way through the stage, by the time that it took undisturbed."""
+        stage = self.stages[number]
+        for share in (0.5, 0.2, 0.0):
+            for folder in (self.system.state / "stages").glob(f"{stage.replace(' ', '-')}-*"):
+                shutil.rmtree(folder)
+            ran = self.system.retrain(kill=(number, share * self.undisturbed.stages[stage]))
+            if len(ran.stages) == number and ran.status == -9:
+                return f"after {share * self.undisturbed.stages[stage]:.1f} s"
+        raise Unexpected(f"the kill never met the stage: {list(ran.stages)}, status {ran.status}")
+
+    def kill_prefect(self, name: str) -> str:
+        run, former = self.system.ask_for_run(), self.system.record(name)["pid"]
+        self.system.kill(name)
+        started = time.monotonic()
+        until(lambda: self.system.returned(name, former), f"another {name}", 60)
+        back = time.monotonic() - started
+        return f"another one after {back:.0f} s; the run ended as {self.system.ended(run)}"
+
+    def kill_run(self) -> str:
+        run = self.system.ask_for_run()
+        record = self.system.state / "prefect" / "running" / f"{run}.json"
+        os.kill(json.loads(record.read_text())["pid"], 9)
+        started = time.monotonic()
+        state = self.system.ended(run)
+        expect(state.startswith("CRASHED"), f"the run ended as {state}")
+        took = time.monotonic() - started
+        expect(took < 120, f"it showed as crashed after {took:.0f} s")
+        return f"crashed after {took:.0f} s"
+
+    def kill_keeper(self) -> str:
+        former = self.system.record("keeper")["pid"]
+        self.system.kill("keeper")
+        self.system.system("up")
+        expect(self.system.returned("keeper", former), "`up` starts no other one")
+        return "`up` starts another one"
+
+    def kill_serving(self, *roles: Role) -> str:
+        live = self.system.live().version
+        self.system.kill_serving(*roles)
+        started = time.monotonic()
+        if roles == ("guardian", "supervisor"):
+            # Nobody is left to start them; the worker goes on.
+            time.sleep(2)
+            lifecycle.start_live(self.system.state, live.serve.host, self.system.port)
+        until(self.system.whole, "the whole service", 60)
+        return f"whole again after {time.monotonic() - started:.1f} s"
+
+    def full_disk(self, where: str) -> str:
+        """A real small file system, which this run alone sees in place of the folder: ENOSPC from the kernel."""
+        before = self._bentos()
+        if where == "store":
+            folder, size, fill = self.system.home / "tmp", 65536, "true"
+        else:
+            folder = self.system.state / "stages"
+            copied = self.system.state / "stages-copied"
+            shutil.copytree(folder, copied, ignore=shutil.ignore_patterns("package-*"))
+            # Blocks are whole pages; what is left free is less than a bento takes.
+            size = sum(-(-file.stat().st_size // 4096) * 4096 for file in copied.rglob("*") if file.is_file())
+            size, fill = size + 500_000, f'cp -a "{copied}/." "{folder}"'
+        folder.mkdir(parents=True, exist_ok=True)
+        mount = f'mount -t tmpfs -o size={size} none "{folder}" && {fill} && exec "$@"'
+        ran = self.system.retrain(before=["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh"])
+        shutil.rmtree(self.system.state / "stages-copied", ignore_errors=True)
+        message = last_line(ran)
+        expect(ran.status in (1, 4), f"the run ended with {ran.status}")
+        expect("No space left" in message and "Traceback" not in ran.output, f"it said: {message}")
+        expect(self._bentos() == before, "the store has another bento")
+        return f"status {ran.status}: {message}"
+
+    def truncated_stage(self) -> str:
+        (folder,) = (self.system.state / "stages").glob("optimise-*")
+        model = max(folder.rglob("*.onnx"), key=lambda file: file.stat().st_size)
+        cut(model)
+        return f"{model.name} of {folder.name.partition('-')[0]}"
+
+    def broken_version(self) -> str:
+        live = self.system.live().version
+        path = self.system.home / "bentos" / "text_classifier" / "broken"
+        shutil.copytree(live.path, path)
+        cut(bento_model(path) / "model.onnx")
+        try:
+            deploy(
+                Package(tag="text_classifier:broken", path=path, size_bytes=1, content="broken"),
+                live.serve,
+                [],
+                self.system.state,
+            )
+        except DeploymentError as error:
+            expect(self.system.live().version.tag == live.tag, "it is live")
+            return str(error).splitlines()[0]
+        finally:
+            shutil.rmtree(path)
+        raise Unexpected("it was deployed")
+
+    def truncated_live(self) -> str:
+        """The version before takes over; the harmed one is mended for the next run's comparison."""
+        live = self.system.live()
+        before = live.previous
+        assert before
+        model = bento_model(live.version.path) / "model.onnx"
+        whole = model.read_bytes()
+        cut(model)
+        started = time.monotonic()
+        self.system.kill_serving("worker")
+        until(lambda: self.system.live().version.tag == before.tag and self.system.whole(), "the one before", 60)
+        model.write_bytes(whole)
+        return f"the version before answers after {time.monotonic() - started:.1f} s"
+
+    def taken_port(self) -> str:
+        with subprocess.Popen(
+            [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port := free_port())],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as other:
+            time.sleep(1)
+            ran = self.system.retrain("--serve.port", str(port))
+            other.kill()
+        message = last_line(ran)
+        expect(
+            ran.status == 4 and str(port) in message and str(other.pid) in message, f"status {ran.status}: {message}"
+        )
+        return f"status 4: {message}"
+
+    def clock(self, step: str) -> str:
+        """The run alone sees the other time (libfaketime); it trains and deploys."""
+        program = shutil.which("faketime")
+        if program is None:
+            raise Unexpected("not done: Debian's package `faketime` is not installed")
+        # What is kept by content needs no clock: the run is to do its work.
+        shutil.rmtree(self.system.state / "stages")
+        ran = self.system.retrain(before=[program, "-f", step])
+        expect(ran.status == 0, f"status {ran.status}: {last_line(ran)}")
+        expect(ran.figures == self.undisturbed.figures, "its figures are others")
+        tag = self.system.live().version.tag
+        expect(self._alone(tag), f"{tag} does not answer alone")
+        return f"{tag} is live"
+
+    def two_at_once(self) -> str:
+        first = subprocess.Popen(
+            self.system.retrain_command(),
+            env=self.system.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        second = self.system.retrain()
+        output = first.communicate()[0]
+        expect((first.returncode, second.status) == (0, 0), f"{first.returncode} and {second.status}")
+        expect(
+            ("waiting for it to end" in output) != ("waiting for it to end" in second.output), "none waited, or both"
+        )
+        return "one waited and said so, both ended with 0"
+
+    def swaps(self) -> str:
+        taken = []
+        for _ in range(SWAPS):
+            live = self.system.live()
+            other = live.previous
+            assert other
+            started = time.monotonic()
+            rollback(other.tag, self.system.state, "a fault's test")
+            taken.append(time.monotonic() - started)
+            lifecycle.swap(self.system.state, live.version, "deployed", "a fault's test")
+        return f"rollbacks took at most {max(taken):.1f} s"
+
+    def many(self) -> str:
+        sizes = []
+        for number in range(1, RETRAINS + 1):
+            self.system.write_table(ROWS + number)
+            ran = self.system.retrain()
+            expect(ran.status == 0, f"retrain {number} ended with {ran.status}: {last_line(ran)}")
+            sizes.append(self.system.disk())
+            print(
+                f"    retrain {number:2}  "
+                + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in sizes[-1].items()),
+                flush=True,
+            )
+        self.system.write_table(ROWS)
+        middle, last = (
+            sum(size for name, size in sizes[index].items() if name != "prefect") for index in (len(sizes) // 2, -1)
+        )
+        expect(last < GROWTH * middle, f"the disk grew from {middle / 1e6:.1f} MB to {last / 1e6:.1f} MB")
+        grown = (sizes[-1]["prefect"] - sizes[len(sizes) // 2]["prefect"]) / (len(sizes) - len(sizes) // 2 - 1)
+        sizes_told = f"{middle / 1e6:.1f} MB half-way, {last / 1e6:.1f} MB at the end"
+        return f"{sizes_told}; Prefect's database {grown / 1e6:+.2f} MB a run"
+
+    def _bentos(self) -> list[str]:
+        return sorted(path.name for path in (self.system.home / "bentos" / "text_classifier").iterdir())
+
+    def _alone(self, tag: str) -> bool:
+        workers = {found.version for found in processes.find(self.system.state, "worker")}
+        return until(self.system.whole, "the whole service", 60) and workers == {tag}
+
+    def next_run(self) -> None:
+        """The retrain after a fault must be as one that nothing disturbed."""
+        before = self.system.live().version.tag
+        ran = self.system.retrain()
+        expect(ran.status == 0, f"the next run ended with {ran.status}: {last_line(ran)}")
+        expect(list(ran.stages) == self.stages, f"the next run had the stages {list(ran.stages)}")
+        expect(ran.figures == self.undisturbed.figures, f"the next run's figures are others: {ran.figures}")
+        tag = self.system.live().version.tag
+        expect(tag != before and self._alone(tag), f"{tag} does not answer alone after {before}")
+
+
+def cut(file: Path) -> None:
+    """Leaves the first half of a file."""
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def last_line(ran: Ran) -> str:
+    lines = [line for line in ran.output.splitlines() if line.startswith("error:")] or ran.output.splitlines() or [""]
+    return lines[-1].removeprefix("error: ")
+
+
+def measured(faults: Faults, name: str, fault: Callable[[], str], may_lose: int) -> Row:
+    """Does one fault and the retrain after it, both under load."""
+    started = time.monotonic()
+    seen, note = True, ""
+    with faults.system.asked() as got:
+        try:
+            note = fault()
+            faults.next_run()
+        except (Unexpected, RuntimeError, DeploymentError) as error:
+            seen, note = False, f"{note}; {error}" if note else str(error)
+    if len(got.failed) > may_lose:
+        seen, note = False, f"{note}; {len(got.failed)} failed: {sorted(set(got.failed))[:3]}"
+    return Row(name, seen, got.answers.total(), len(got.failed), round(time.monotonic() - started, 1), note)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="only faults with this in their names")
     parser.add_argument("--json", type=Path, help="also write the table here")
-    parser.add_argument("--stages-only", action="store_true", help="only the kills in the stages of a retrain")
     options = parser.parse_args()
-    print(f"{'fault':66}{'must be seen':72}seen")
-    table = []
-    for row in [*killed_stages(), *([] if options.stages_only else tested())]:
-        table.append(row)
-        print(f"{row['fault']:66}{row['expected']:72}{'yes' if row['seen'] else 'NO'}", flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(table, indent=2) + "\n")
-    return 0 if all(row["seen"] for row in table) else 1
-
-
-def killed_stages() -> list[dict[str, Any]]:
-    """Kills a retrain in each stage in turn; the last run must give the figures of an undisturbed one."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        table = folder / "tickets.csv"
-        with table.open("w", encoding="utf-8", newline="") as stream:
-            csv.writer(stream).writerows([("text", "label"), *labelled(240)])
-        environ = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
-            "PREFECT_SERVER_API_PORT": "0",
-            "MODEL_SERVICE_STATE": str(folder / "state"),
-            "BENTOML_HOME": str(folder / "bentoml"),
-        }
-        command = [sys.executable, "-m", "flows.retrain", "--source", str(table), "--effort", "quick"]
-        command += ["--train.candidates", "linear", "--no-deploy", "--report", str(folder / "report.json")]
-        _system("server", environ)
-        try:
-            stages = _run(command, environ)
-            undisturbed = _figures(folder / "report.json")
-            # Nothing of the first run may be taken up by the others.
-            (folder / "state" / "stages").rename(folder / "undisturbed")
-            killed = [(stage, _run(command, environ, number)) for number, stage in enumerate(stages)]
-            _run(command, environ)
-            same = _figures(folder / "report.json") == undisturbed
-        finally:
-            _system("down", environ)
-    expected = "the next run goes on; the last gives an undisturbed one's figures"
-    return [
-        {"fault": f"SIGKILL in stage {stage!r}", "expected": expected, "seen": same and seen == stages[: len(seen)]}
-        for stage, seen in killed
-    ]
-
-
-def _system(command: str, environ: dict[str, str]) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "flows.system", command], cwd=ROOT, env=environ, stdout=subprocess.DEVNULL, check=True
-    )
-
-
-def _run(command: list[str], environ: dict[str, str], kill_after: int | None = None) -> list[str]:
-    """The stages that ended, in order; with `kill_after` the process is killed once so many have."""
-    seen: list[str] = []
-    with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        if kill_after == 0:
-            while not any((Path(environ["MODEL_SERVICE_STATE"]) / "prefect" / "running").glob("*.json")):
-                assert process.poll() is None
-        for line in process.stdout if kill_after != 0 else ():
-            if match := STAGE.match(line):
-                seen.append(match[1])
-            if len(seen) == kill_after:
-                break
-        if kill_after is not None:
-            process.kill()
-    if kill_after is None and process.returncode:
-        raise RuntimeError(f"a retrain that nobody killed ended with status {process.returncode}")
-    return seen
-
-
-def _figures(report: Path) -> dict[str, Any]:
-    content = json.loads(report.read_text())
-    report.unlink()
-    return {name: content["test"][name] for name in ("accuracy", "macro_f1", "confusion")}
-
-
-def tested() -> list[dict[str, Any]]:
-    """The faults that tests do on real processes, each seen when its test passes."""
+    table: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        results = Path(folder) / "results.xml"
-        nodes = [node for _, node, _ in FAULTS]
-        # The system is shared by the tests of its module; `down` is part of it.
-        subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", f"--junitxml={results}", *nodes],
-            cwd=ROOT, stdout=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
-        cases = ET.parse(results).getroot().iter("testcase")
-        passed = {case.get("name", "").partition("[")[0]: not len(case) for case in cases}
-    return [
-        {"fault": fault, "expected": expected, "seen": passed.get(node.rpartition("::")[2], False)}
-        for fault, node, expected in FAULTS
-    ]
+        system = LiveSystem(Path(folder))
+        system.system("up")
+        try:
+            undisturbed = system.retrain()
+            if undisturbed.status:
+                raise RuntimeError(undisturbed.output)
+            faults = Faults(system, undisturbed)
+            print(f"undisturbed: {', '.join(f'{name} {took:.1f} s' for name, took in undisturbed.stages.items())}")
+            print(f"{'fault':60}{'seen':6}{'requests':>9}{'lost':>6}{'seconds':>9}  note", flush=True)
+            for name, fault, may_lose in faults.all():
+                if options.only in name:
+                    row = measured(faults, name, fault, may_lose)
+                    table.append(row)
+                    print(row.line(), flush=True)
+        finally:
+            left = system.down()
+        print(f"left after `down`: {left or 'nothing'}")
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in table], indent=2) + "\n")
+    return 0 if not left and all(row.seen for row in table) else 1
 
 
 if __name__ == "__main__":
