@@ -2,11 +2,13 @@
 
 For every base data set a linear model is trained on 70 % of its training file; 25 % more are the reference
 and the pool of unchanged traffic. A row of the table is a mix: so many live rows, of which a share comes from
-another data set. Nothing here reads a test file.
+another data set. `--same ROUNDS` instead looks at 100,000 live rows of the reference's own distribution (all
+training files, mixed), through records on disk as the service writes them. Nothing here reads a test file.
 """
 
 import argparse
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -16,22 +18,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bentos.text_classifier.model import TextModel
-from bentos.text_classifier.prediction_log import named_label, observe
+from bentos.text_classifier.prediction_log import KIND, PredictionRecord, named_label, observe
 from bentos.text_classifier.scope import ScopeRule
 from tasks.architectures import Job, architectures
 from tasks.calibrate import calibrate
 from tasks.convert import convert
+from tasks.drift import monitor
 from tasks.drift.permutation import corrected_p_values
 from tasks.drift.reference import MOST_ROWS, SCHEMA
 from tasks.drift.statistics import statistics
 from tasks.folding import add_fold, fold_expression
 from tasks.manifests import Checked, Dataset
 from tasks.preprocess import preprocess
-from tasks.settings import DataSettings, TrainSettings
+from tasks.settings import DataSettings, TrainSettings, WatchSettings
 from tasks.workspace import engine
 from tests.conftest import datasets_folder
 
 MOST_TRAINING_ROWS = 16_000
+SAME_ROWS = 100_000
 MIXES = (
     ("banking77", "trec6"), ("banking77", "sms_spam"), ("trec6", "banking77"), ("sms_spam", "trec6"),
     ("ag_news_40k", "trec6"), ("ag_news_40k", "sms_spam"),
@@ -99,8 +103,16 @@ def main() -> None:
     parser.add_argument("--alpha", type=float, default=0.001)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.05, 0.1])
     parser.add_argument("--base", nargs="+", default=sorted({base for base, _ in MIXES}))
+    parser.add_argument("--same", type=int, metavar="ROUNDS", help="only this: no alarm where nothing has changed?")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    results = same_distribution(options.same, options.alpha) if options.same else shifts(options)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2))
+
+
+def shifts(options: argparse.Namespace) -> list[dict[str, object]]:
+    """The table of mixes."""
     results = []
     print(f"{'base':<14}{'other':<14}{'share':>6}{'found':>8}   alarms by statistic")
     for base in options.base:
@@ -117,8 +129,47 @@ def main() -> None:
         for other, strange in others.items():
             for share in options.shares:
                 results.append(measured(base, other, share, held, strange, options))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2))
+    return results
+
+
+def same_distribution(rounds: int, alpha: float) -> list[dict[str, object]]:
+    """Looks of `monitor` at unchanged traffic; every round divides the rows anew into reference and live."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        dataset = split("banking77", folder, 1)
+        model = trained(dataset, folder, 1)
+        known = set(texts_of(dataset.train))
+        files = sorted(datasets_folder().glob("*.train.parquet")) + sorted(datasets_folder().glob("*.val.parquet"))
+        pool = sorted({text for file in files for text in texts_of(file, 10**9)} - known)
+        rows = seen(model, pool)
+        print(f"{len(pool):,} different rows; {SAME_ROWS:,} live rows a round, of which {MOST_ROWS:,} are compared")
+        results, random = [], np.random.default_rng(5)
+        for round in range(rounds):
+            order = random.permutation(len(pool))
+            taken = rows.take(order[:MOST_ROWS])
+            pq.write_table(
+                taken.set_column(taken.column_names.index("correct"), "correct", pa.array([True] * MOST_ROWS)),
+                folder / "reference.parquet",
+            )
+            records = folder / f"records-{round}"
+            record(rows.take(order[MOST_ROWS : MOST_ROWS + SAME_ROWS]), records)
+            report = monitor(folder / "reference.parquet", records, "v1", WatchSettings(alpha=alpha), seed=round)
+            shutil.rmtree(records)
+            smallest = min(one.corrected for one in report.statistics)
+            print(f"round {round + 1:2}: {report.rows:,} rows, {report.state}, smallest p {smallest:.3f}", flush=True)
+            results.append({"rows": report.rows, "state": report.state, "alarms": report.alarms, "p": smallest})
+    print(f"{sum(one['state'] == 'drift' for one in results)} of {rounds} looks raised an alarm; alpha {alpha}")
+    return results
+
+
+def record(rows: pa.Table, folder: Path) -> None:
+    """Writes rows as the service records predictions."""
+    folder.mkdir()
+    encoder = msgspec.json.Encoder()
+    with (folder / f"{KIND}-1.jsonl").open("wb") as stream:
+        for number, row in enumerate(rows.drop_columns("correct").to_pylist()):
+            about = {"time": float(number), "id": str(number), "version": "v1", "hash": str(number), "client": "c"}
+            stream.write(encoder.encode(PredictionRecord(**row, **about)) + b"\n")
 
 
 def measured(
