@@ -1,4 +1,4 @@
-"""What happens when things are killed, full, broken, busy or late? `python -m benchmarks.faults [--only WORD]`
+"""What happens when things are killed, full, broken, busy or late? `python -m benchmarks.faults [--only WORDS]`
 
 A whole local system of its own (Prefect's server and worker, the keeper, the service) with a live version,
 which clients ask all the while. Each fault in turn is done to it, and after each the next retrain must end as
@@ -322,7 +322,7 @@ def measured(faults: Faults, name: str, fault: Callable[[], str], may_lose: int)
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="only faults with this in their names")
+    parser.add_argument("--only", nargs="+", default=[""], help="only faults with one of these in their names")
     parser.add_argument("--json", type=Path, help="also write the table here")
     options = parser.parse_args()
     table: list[Row] = []
@@ -337,7 +337,7 @@ def main() -> int:
             print(f"undisturbed: {', '.join(f'{name} {took:.1f} s' for name, took in undisturbed.stages.items())}")
             print(f"{'fault':60}{'seen':6}{'requests':>9}{'lost':>6}{'seconds':>9}  note", flush=True)
             for name, fault, may_lose in faults.all():
-                if options.only in name:
+                if any(part in name for part in options.only):
                     row = measured(faults, name, fault, may_lose)
                     table.append(row)
                     print(row.line(), flush=True)
