@@ -11,6 +11,7 @@ import onnx
 
 from bentos.text_classifier.manifest import GRAPH, MANIFEST, parse
 from bentos.text_classifier.model import ModelError, TextModel
+from tasks.architectures import architectures
 from tasks.architectures.layers import Recurrence
 from tasks.backend import keras, tf, tf2onnx
 from tasks.candidate import WEIGHTS
@@ -51,6 +52,8 @@ def convert(candidate: Candidate, dataset: Dataset, folder: Path) -> Converted:
 
 def load_keras(folder: Path) -> keras.Model:
     """The model saved in a candidate's folder, made ready for conversion."""
+    # Their modules declare the layers, also in a process that has trained nothing: a run that goes on after a kill.
+    architectures()
     with tf.device("CPU"):
         model: Any = keras.models.load_model(folder / WEIGHTS)
         for layer in model._flatten_layers():

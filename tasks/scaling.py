@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_expit, log_softmax
 
 _NARROWEST, _WIDEST = np.log(0.02), np.log(50.0)
@@ -28,6 +28,32 @@ def softmax_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
         return -float(((1.0 - doubt) * likelihood[index, targets] + doubt * likelihood.mean(axis=1)).mean())
 
     return _minimum(loss)
+
+
+def sigmoid_line(margins: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    """Scale and shift under which the sigmoids of one-against-rest margins, divided by their sum, are most likely.
+
+    After Platt (1999) and Zadrozny and Elkan (2002), one line for all classes, so that the order of the answers
+    stays. Margins of a hinge loss say little beyond 1, which no temperature under softmax takes back.
+
+    Args:
+        margins: float [rows, labels].
+        targets: int [rows].
+    """
+    rows, labels = margins.shape
+    if rows == 0 or labels < 2:
+        return 1.0, 0.0
+    index = np.arange(rows)
+    doubt = 1.0 / (rows + 2.0)
+    wide = margins.astype(np.float64)
+
+    def loss(line: np.ndarray) -> float:
+        likelihood = log_softmax(log_expit(np.exp(line[0]) * wide + line[1]), axis=1)
+        return -float(((1.0 - doubt) * likelihood[index, targets] + doubt * likelihood.mean(axis=1)).mean())
+
+    bounds = [(_NARROWEST, _WIDEST), (-10.0, 10.0)]
+    found = minimize(loss, [1.0, 0.0], method="L-BFGS-B", bounds=bounds).x
+    return float(np.exp(found[0])), float(found[1])
 
 
 def sigmoid_temperature(logits: np.ndarray, targets: np.ndarray) -> float:

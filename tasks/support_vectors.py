@@ -4,11 +4,12 @@ The weights are liblinear's (Fan et al. 2008): squared hinge, one label against 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
+from scipy.special import log_expit
 from sklearn.model_selection import KFold
 from sklearn.svm import LinearSVC
 
@@ -16,6 +17,7 @@ from tasks.architectures import Job
 from tasks.examples import read_part
 from tasks.kinds import KINDS
 from tasks.manifests import Dataset
+from tasks.scaling import sigmoid_line
 from tasks.training import IMBALANCE
 
 # With fewer rows than this a validation part alone is too noisy to choose by; folds of all rows are cheap.
@@ -62,6 +64,10 @@ class Solution:
     def logits(self, matrix: csr_matrix) -> np.ndarray:
         return np.asarray(matrix @ self.table) + self.bias
 
+    def along(self, scale: float, shift: float) -> "Solution":
+        """The solution whose logits are `scale` times these plus `shift`."""
+        return Solution(scale * self.table, scale * self.bias + np.float32(shift))
+
 
 def solve(
     matrix: csr_matrix, targets: np.ndarray, weights: np.ndarray, labels: int, strength: Strength, seed: int
@@ -100,12 +106,16 @@ def solve(
 
 @dataclass(frozen=True)
 class Judged:
-    """A solution from the training part with its validation logits; `score` is what settings are compared by."""
+    """A solution from the training part with its validation logits; `score` is what settings are compared by.
+
+    It is of the logits and targets `held_out`.
+    """
 
     score: float
     strength: Strength
     solution: Solution
     logits: np.ndarray
+    held_out: tuple[np.ndarray, np.ndarray]
 
 
 class Machines:
@@ -152,13 +162,12 @@ class Machines:
         """
         solution = solve(train, self.train.targets, self.train.weights, self.labels, strength, self.job.seed)
         logits = solution.logits(validation)
-        targets = self.validation.targets
-        score = self.kind.metrics(logits, targets)[self.metric]
+        held_out = logits, self.validation.targets
         if len(self.train.texts) <= FOLDED_ROWS:
-            score = self._folded(csr_matrix(vstack([train, validation])), strength)
-        return Judged(score, strength, solution, logits)
+            held_out = self._folded(csr_matrix(vstack([train, validation])), strength)
+        return Judged(self.kind.metrics(*held_out)[self.metric], strength, solution, logits, held_out)
 
-    def _folded(self, matrix: csr_matrix, strength: Strength) -> float:
+    def _folded(self, matrix: csr_matrix, strength: Strength) -> tuple[np.ndarray, np.ndarray]:
         targets = np.concatenate([self.train.targets, self.validation.targets])
         weights = np.concatenate([self.train.weights, self.validation.weights])
         logits = np.zeros((len(targets), self.labels), np.float32)
@@ -166,4 +175,18 @@ class Machines:
         for kept, held in folds.split(targets):
             solution = solve(matrix[kept], targets[kept], weights[kept], self.labels, strength, self.job.seed)
             logits[held] = solution.logits(matrix[held])
-        return self.kind.metrics(logits, targets)[self.metric]
+        return logits, targets
+
+
+def probable(judged: Judged) -> tuple[Judged, str]:
+    """The judged solution with margins that `activation`, given beside it, turns into logits of probabilities.
+
+    Of one answer a text those are normalised sigmoids (see `sigmoid_line`), whose logarithms softmax normalises. Of
+    several answers a text the margins stay as they are.
+    """
+    margins, targets = judged.held_out
+    if targets.ndim > 1:
+        return judged, "linear"
+    line = sigmoid_line(margins, targets)
+    logits = log_expit(line[0] * judged.logits + line[1]).astype(np.float32)
+    return replace(judged, solution=judged.solution.along(*line), logits=logits), "log_sigmoid"

@@ -17,6 +17,7 @@ from tasks.pretrained.folder import Pretrained, unread
 from tasks.settings import Effort, TrainSettings
 from tasks.training import Recipe, fit
 
+USUAL_ROWS = 5_000
 FEW = 1_000
 """Training rows below which the weights are averaged over the last epoch instead of chosen by an epoch's score."""
 
@@ -38,9 +39,10 @@ class FineTuned:
         return unread(dataset, train)
 
     def hyper(self, dataset: Dataset, effort: Effort) -> dict[str, Any]:
-        steps_wanted = {"standard": 700, "thorough": 1500}.get(effort, 300)
         few = dataset.rows["train"] < FEW
-        epochs = np.clip(steps_wanted * 32 / dataset.rows["train"], 2, 40 if few else 15)
+        # More rows need fewer passes, but not so few as would keep the steps the same.
+        usual = {"quick": 3, "standard": 5, "thorough": 7}[effort]
+        epochs = np.clip(usual * (USUAL_ROWS / dataset.rows["train"]) ** 0.5, 2, 40)
         return {
             "max_length": {"quick": 64, "standard": 128, "thorough": 256}[effort],
             "epochs": round(float(epochs)),

@@ -1,6 +1,6 @@
 """Linear bag: TF-IDF n-grams under a linear support vector machine, served as a weighted sum of table rows.
 
-It gives exactly scikit-learn's LinearSVC decisions. No chosen model may be worse than this one.
+It gives exactly scikit-learn's LinearSVC answers. No chosen model may be worse than this one.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
 from tasks.ngrams import GramFrequencies, sparse
 from tasks.settings import Effort, TrainSettings
-from tasks.support_vectors import Judged, Machines, Part, Solution
+from tasks.support_vectors import Judged, Machines, Part, Solution, probable
 from tasks.training import Trained
 
 # Below so many rows every n-gram is kept; above, those of one text only cost much and tell little.
@@ -44,10 +44,10 @@ def bag(encoder: GramEncoder, solution: Solution, name: str) -> tuple[dict[str, 
     return {ids.name: ids, weights.name: weights}, logits
 
 
-def bag_model(encoder: GramEncoder, solution: Solution) -> keras.Model:
-    """The solution as a Keras model over the encoder's inputs."""
-    inputs, logits = bag(encoder, solution, "logits")
-    return keras.Model(inputs, logits, name="linear")
+def bag_model(encoder: GramEncoder, solution: Solution, activation: str = "linear") -> keras.Model:
+    """The solution, and `activation` over its margins, as a Keras model over the encoder's inputs."""
+    inputs, margins = bag(encoder, solution, "margins")
+    return keras.Model(inputs, keras.layers.Activation(activation, name="logits")(margins), name="linear")
 
 
 class Linear:
@@ -99,8 +99,9 @@ class Linear:
                 best = judged, encoder, chosen
         assert best is not None
         judged, encoder, chosen = best
+        judged, activation = probable(judged)
         trained = Trained(
-            model=bag_model(encoder, judged.solution),
+            model=bag_model(encoder, judged.solution, activation),
             logits=judged.logits,
             targets=validation.targets,
             metrics=machines.kind.metrics(judged.logits, validation.targets),

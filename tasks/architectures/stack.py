@@ -19,7 +19,7 @@ from tasks.ngrams import fit_grams, sparse
 from tasks.pretrained.encoder import encode_tokens, pooled
 from tasks.pretrained.folder import Pretrained, unread
 from tasks.settings import Effort, TrainSettings
-from tasks.support_vectors import FOLDED_ROWS, Judged, Machines, Part, Solution
+from tasks.support_vectors import FOLDED_ROWS, Judged, Machines, Part, Solution, probable
 from tasks.training import Trained
 
 BATCH = 64
@@ -68,13 +68,15 @@ class Stack:
         machines = Machines(job, train, validation)
         judged, chosen = choose(machines, sparse(grams, texts), embeddings, hyper["weights"], hyper["c"])
 
+        judged, activation = probable(judged)
         columns = len(grams.vocabulary)
         table, kernel = judged.solution.table[:columns], judged.solution.table[columns:]
         bag_inputs, bag_logits = bag(grams, Solution(table, judged.solution.bias), "bag")
         # Without the middle layer the graph is smaller, and so it is left out where it weighs nothing.
         vectors = ops.concatenate([last, middle], axis=1) if chosen["weights"][1] else last
         head = keras.layers.Dense(len(job.dataset.labels), use_bias=False, name="head")
-        logits = keras.layers.Add(name="logits")([bag_logits, head(vectors)])
+        margins = keras.layers.Add(name="margins")([bag_logits, head(vectors)])
+        logits = keras.layers.Activation(activation, name="logits")(margins)
         head.set_weights([(_columns(chosen["weights"], embeddings)[:, None] * kernel)[: vectors.shape[1]]])
         trained = Trained(
             model=keras.Model(bag_inputs | inputs, logits, name=self.name),

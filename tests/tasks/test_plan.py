@@ -78,7 +78,7 @@ def test_the_estimate_names_every_candidate(toy: Dataset) -> None:
     line = made(sized(toy, 10_000, 150_000), "standard").line()
     assert line.startswith("about ")
     assert "min to train: linear " in line
-    assert "encoder 4 min" in line or "encoder 5 min" in line
+    assert "encoder 10 min" in line
 
 
 def test_what_thorough_effort_leaves_is_searched_with(toy: Dataset) -> None:
@@ -119,7 +119,7 @@ def test_time_to_train_the_dearest_again_is_worth_more_than_another_structure(to
 
 
 def test_the_dearest_is_tried_in_half_its_time_and_then_not_again(toy: Dataset) -> None:
-    planned = made(sized(toy, 10_000, 150_000), "standard", speed=0.5)
+    planned = made(sized(toy, 10_000, 150_000), "standard", speed=0.8)
     assert planned.names[-1] == "encoder"
     assert planned.allowed["encoder"] < planned.seconds["encoder"]
     assert not planned.affords(["encoder"])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from tasks.scaling import f1_thresholds, sigmoid_temperature, softmax_temperature
+from tasks.scaling import f1_thresholds, sigmoid_line, sigmoid_temperature, softmax_temperature
 
 
 def test_softmax_temperature_finds_how_much_too_sure_the_logits_are() -> None:
@@ -14,6 +14,16 @@ def test_softmax_temperature_finds_how_much_too_sure_the_logits_are() -> None:
     )
     assert softmax_temperature(logits * 3, targets) == pytest.approx(3.0, rel=0.03)
     assert softmax_temperature(logits / 4, targets) == pytest.approx(0.25, rel=0.03)
+
+
+def test_margins_of_one_against_the_rest_become_probabilities() -> None:
+    generator = np.random.default_rng(0)
+    margins = generator.normal(-1.0, 0.6, size=(20_000, 12))
+    claims = 1 / (1 + np.exp(-(5.0 * margins + 2.0)))
+    shares = claims / claims.sum(axis=1, keepdims=True)
+    targets = (shares.cumsum(axis=1) > generator.random((20_000, 1))).argmax(axis=1)
+    assert sigmoid_line(margins, targets) == pytest.approx((5.0, 2.0), rel=0.1)
+    assert sigmoid_line(margins[:0], targets[:0]) == (1.0, 0.0)
 
 
 def test_sigmoid_temperature_finds_it_too() -> None:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,7 @@ from tasks.architectures.encoder import rates
 from tasks.convert import convert
 from tasks.rows import Rows
 from tasks.settings import TrainSettings
+from tests.conftest import ROOT
 from tests.tasks.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset
 
@@ -30,6 +34,17 @@ def test_a_fitted_candidate_answers_alike_after_conversion(tmp_path, name, kind)
     assert [settings.name for settings in model.manifest.encoders if hasattr(settings, "prefix")]
     wanted = np.load(candidate.folder / "validation.npy")
     np.testing.assert_allclose(model.logits(Rows(dataset.validation).texts()), wanted, atol=1e-4)
+
+
+def test_a_process_that_trained_nothing_loads_what_another_has_trained(tmp_path):
+    """A run that goes on after a kill takes the training as done and converts first."""
+    dataset = make_dataset(tmp_path / "data", rows=60)
+    train = TrainSettings(pretrained=str(make_folder(tmp_path / "weights")), epochs=1)
+    candidate = architectures()["encoder"].fit(Job(dataset, tmp_path / "model", train, "quick", 13))
+    script = (
+        f"from pathlib import Path; from tasks.convert import load_keras; load_keras(Path({str(candidate.folder)!r}))"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, timeout=120)
 
 
 def test_a_stack_gives_several_labels(tmp_path):
