@@ -27,7 +27,7 @@ class Console:
         self._last = time.monotonic()
 
     def line(self, text: str = "") -> None:
-        print(text, file=self.out, flush=True)
+        _print(text, self.out)
 
     def stage(self, name: str, seconds: float, summary: str, *, kept: bool = False) -> None:
         """One finished stage; `kept` says that an earlier run's result was taken."""
@@ -39,7 +39,7 @@ class Console:
         if not self.error.isatty():
             now = time.monotonic()
             if now - self._last >= SILENT_BAR_SECONDS:
-                print(f"  {name:<12}{share:>7.0%}   {text}", file=self.error, flush=True)
+                _print(f"  {name:<12}{share:>7.0%}   {text}", self.error)
                 self._last = now
             return
         if self._bar is None:
@@ -58,6 +58,12 @@ class Console:
             self._bar.close()
             self._bar = None
         self._last = time.monotonic()
+
+
+def _print(text: str, stream: TextIO) -> None:
+    # Who read may be gone, as a run's worker that was killed: that is no reason to lose the run.
+    with contextlib.suppress(BrokenPipeError):
+        print(text, file=stream, flush=True)
 
 
 _CURRENT: ContextVar[Console | None] = ContextVar("console", default=None)

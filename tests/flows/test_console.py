@@ -25,6 +25,19 @@ def test_noise_of_python_and_native_code_goes_into_the_log(tmp_path):
     assert sorted(log.read_text().splitlines()) == ["native noise", "python noise"]
 
 
+def test_a_run_goes_on_when_nobody_reads_its_lines_any_more():
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream:
+        console = Console(stream, stream)
+        console.line("read")
+        os.close(reader)
+        console.line("not read")
+        console._last = -1e9
+        console.progress("train", 0.5, "not read either")
+        # Closing writes what the stream still holds.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)
+
+
 def test_a_stage_is_one_line_with_its_seconds():
     said = io.StringIO()
     Console(said).stage("train cnn", 12.34, "done")
