@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ MANIFEST = "manifest.json"
 SEAL = "files.json"
 ARTIFACT_SECONDS = 5.0
 _LOCK = ROOT / "requirements.lock"
+# Told by their text: when a tree is copied the errors come joined, without their numbers.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @cache
@@ -157,10 +160,11 @@ def _stage(name: str, folder: Path, work: Callable[[Path, Report], Record]) -> R
     try:
         result = work(folder, _Progress(name, current()))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        full = next((reason for reason in map(os.strerror, _FULL) if reason in str(error)), None)
+        if full is None:
             raise
         raise PipelineError(
-            f"the disk is full: {name} cannot write into {folder} ({error.strerror}). "
+            f"the disk is full: {name} cannot write into {folder} ({full}). "
             "Free space there; the next run goes on from the last finished stage."
         ) from error
     files = [file for file in folder.rglob("*") if file.is_file() and file != folder / SEAL]

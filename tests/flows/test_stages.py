@@ -1,6 +1,7 @@
 import errno
 import io
 import json
+import shutil
 
 import pytest
 from prefect import flow
@@ -98,9 +99,17 @@ def test_a_kept_stage_whose_files_were_harmed_is_made_again_from_nothing(tmp_pat
     assert not (first.path / "left").exists()
 
 
-def test_a_full_disk_is_told_in_one_message_and_the_next_run_begins_the_stage_again(tmp_path):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "file"),
+        shutil.Error([("from", "to", "[Errno 28] No space left on device: 'to'")]),
+    ],
+    ids=["file", "tree"],
+)
+def test_a_full_disk_is_told_in_one_message_and_the_next_run_begins_the_stage_again(tmp_path, error):
     def full(folder, progress):
-        raise OSError(errno.ENOSPC, "No space left on device", str(folder / "file"))
+        raise error
 
     with pytest.raises(PipelineError, match=r"the disk is full: stage cannot write into .*Free space there"):
         run(tmp_path / "stages", full, "x")
