@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,8 +19,10 @@ import httpx
 import psutil
 import pytest
 
+from flows.retrain import PROMOTED
 from tests.conftest import ROOT
 from tests.end_to_end.labelled_text import rows
+from tests.flows.watched import STRANGE, ask, make_live, tell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -194,28 +198,58 @@ def test_a_paused_schedule_is_seen_in_the_status_and_a_restart_makes_it_active(s
     system.api("PATCH", f"/deployments/{nightly}", paused=False)
 
 
-def test_an_event_starts_the_retrain_with_its_deployment_s_parameters_and_its_failure_is_told(system, told, tmp_path):
-    missing = str(tmp_path / "missing.csv")
-    deployment = system.deployments()["retrain-on-data"]["id"]
-    system.api("PATCH", f"/deployments/{deployment}", parameters={"config": {"source": missing}})
-    event = {
-        "id": "0197a3c1-0000-7000-8000-000000000001",
-        "occurred": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "event": "model-service.data-changed",
-        "resource": {"prefect.resource.id": f"model-service.source.{missing}"},
-    }
-    httpx.post(f"{system.record('server')['url']}/events", json=[event], timeout=30).raise_for_status()
-    mine = {"deployments": {"id": {"any_": [deployment]}}}
+def triggered(system: System, name: str, source: Path) -> Callable[[], dict[str, Any] | None]:
+    """Points a triggered deployment at `source`; returns what gives its failed run once there is one."""
+    deployment = system.deployments()[name]["id"]
+    system.api("PATCH", f"/deployments/{deployment}", parameters={"config": {"source": str(source)}})
 
     def ended() -> dict[str, Any] | None:
-        runs = system.api("POST", "/flow_runs/filter", **mine)
+        runs = system.api("POST", "/flow_runs/filter", deployments={"id": {"any_": [deployment]}})
         return next((run for run in runs if run["state_type"] == "FAILED"), None)
 
+    return ended
+
+
+def test_a_file_that_lands_starts_a_retrain_whose_failure_is_told(system, told, tmp_path):
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    (incoming / "first.csv").write_text("text,label\n")
+    ended = triggered(system, "retrain-on-data", incoming)
+    watched = system.state / "prefect" / "watched.json"
+    until(lambda: watched.exists() and str(incoming) in json.loads(watched.read_text()), "the keeper's first look")
+    assert ended() is None
+    (incoming / "landed.csv").write_text("text,label\n")
     run = until(ended, "the triggered run")
-    assert run["parameters"] == {"config": {"source": missing}}
+    assert run["parameters"] == {"config": {"source": str(incoming)}}
     message = until(lambda: next((text for text in told[1] if run["name"] in text), None), "the message")
     assert message.startswith("retrain: Failed")
-    assert missing in message
+    assert str(incoming) in message
+
+
+def test_drift_and_enough_feedback_found_by_monitor_start_a_retrain_each_and_drift_and_promotion_are_told(
+    system, told, tmp_path
+):
+    make_live(system.state, tmp_path / "bento")
+    ask(system.state, tmp_path / "bento", STRANGE)
+    tell(system.state, 30)
+    started = [triggered(system, f"retrain-on-{why}", tmp_path / f"{why}.csv") for why in ("drift", "feedback")]
+    monitor = [sys.executable, "-m", "flows.monitor", "--enough-feedback", "30"]
+    environ = {**system.environ, "PREFECT_API_URL": system.record("server")["url"]}
+    said = subprocess.run(monitor, cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert said.stdout.startswith("drift: "), said.stdout + said.stderr
+    for ended, why in zip(started, ("drift", "feedback"), strict=True):
+        run = until(ended, f"the run by {why}")
+        assert run["parameters"] == {"config": {"source": str(tmp_path / f"{why}.csv")}}
+    until(lambda: any("live traffic drifts" in text and "script" in text for text in told[1]), "the word of drift")
+    promoted = {
+        "id": str(uuid.uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": PROMOTED,
+        "resource": {"prefect.resource.id": "model-service.v2", "prefect.resource.name": "text_classifier:v2"},
+        "payload": {"summary": "test accuracy 93 %"},
+    }
+    httpx.post(f"{system.record('server')['url']}/events", json=[promoted], timeout=30).raise_for_status()
+    until(lambda: "text_classifier:v2 is live\ntest accuracy 93 %" in told[1], "the word of a promotion")
 
 
 def test_runs_asked_for_together_train_one_by_one_through_a_kill_and_a_cancel(system, config):
