@@ -193,7 +193,10 @@ def up() -> None:
     start_worker()
     print("worker      runs the deployments of prefect.yaml", flush=True)
     start_keeper()
-    _serving("start" if (state_folder() / "live.json").exists() else "status")
+    if (state_folder() / "live.json").exists():
+        _serving("start")
+    else:
+        print("service     nothing is live yet: `make retrain` trains a version and serves it", flush=True)
 
 
 def down() -> None:
