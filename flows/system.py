@@ -227,7 +227,7 @@ def ui() -> None:
 
 def print_unit() -> None:
     """Prints a systemd unit that does from boot on what `up` does by hand."""
-    print(unit(state_folder()), end="")
+    print(unit(state_folder(), bentoml_home=os.environ.get("BENTOML_HOME")), end="")
 
 
 COMMANDS = {"unit": print_unit, "up": up, "down": down, "server": start_server, "status": status, "ui": ui}

@@ -13,7 +13,7 @@ After=network.target
 [Service]
 WorkingDirectory={root}
 Environment=MODEL_SERVICE_STATE={state}
-ExecStart={python} -m flows.keeper
+{home}ExecStart={python} -m flows.keeper
 Restart=always
 RestartSec=5
 # Server, worker and runs belong to the unit and are asked to end with it; what is left after the time is killed.
@@ -26,6 +26,11 @@ WantedBy=default.target
 """
 
 
-def unit(state: Path) -> str:
+def unit(state: Path, *, bentoml_home: str | None) -> str:
     """The text of a user's unit for this checkout and `state`; `make up` once registers the deployments."""
-    return _UNIT.format(root=ROOT, state=state.resolve(), python=sys.executable)
+    return _UNIT.format(
+        root=ROOT,
+        state=state.resolve(),
+        home=f"Environment=BENTOML_HOME={bentoml_home}\n" if bentoml_home else "",
+        python=sys.executable,
+    )
