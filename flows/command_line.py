@@ -50,8 +50,12 @@ def parse(config: type[Config], program: str, arguments: list[str]) -> Config:
 
 def _option_error(entry: object) -> str:
     assert isinstance(entry, dict)
+    message = entry["msg"].removeprefix("Value error, ")
+    if isinstance(entry["input"], dict) and entry["type"] == "value_error":
+        # Of several options together, which the message names.
+        return message
     option = ".".join(str(part).replace("_", "-") for part in entry["loc"])
-    return f"--{option}: {entry['msg']} (given: {entry['input']!r})"
+    return f"--{option}: {message} (given: {entry['input']!r})"
 
 
 def run(config: type[Config], program: str, log: Path, body: Callable[[Config], object]) -> None:

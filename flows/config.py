@@ -67,5 +67,5 @@ class RetrainConfig(Budget, SourceSettings):
     @model_validator(mode="after")
     def _one_private_training(self) -> "RetrainConfig":
         if self.train.privacy.epsilon is not None and self.data.refit:
-            raise ValueError("train.privacy.epsilon is the budget of one training, and data.refit asks for a second one")
+            raise ValueError("train.privacy.epsilon is the budget of one training; data.refit asks for a second one")
         return self

@@ -33,7 +33,7 @@ from tasks.manifests import (
     Verdict,
 )
 from tasks.package import bento_model, package
-from tasks.personal_data import redactor
+from tasks.personal_data import keyed_content, redactor
 from tasks.plan import Plan, plan
 from tasks.preprocess import preprocess
 from tasks.report import RunReport, model_card
@@ -201,6 +201,9 @@ class Retraining:
 
     def _refits(self, planned: Plan) -> bool:
         """Whether the chosen model is trained again: as the user says, else where its time and its rows allow it."""
+        if self.config.train.privacy.epsilon is not None:
+            # A second training would spend the privacy budget again.
+            return False
         if self.config.data.refit is not None:
             return self.config.data.refit
         chosen = self.selection.chosen
@@ -358,8 +361,9 @@ class Retraining:
     @property
     def lineage(self) -> dict[str, str]:
         """Content hashes that tie data, code, model and bento together."""
+        content = self.dataset.content
         return {
-            "data": self.dataset.content,
+            "data": keyed_content(content, self.state) if self.config.train.privacy.epsilon is not None else content,
             "code": code_content(),
             "model": self.selection.chosen.content,
             "served": self.evaluation.content,

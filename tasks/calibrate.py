@@ -49,13 +49,15 @@ def calibrate(
     texts, targets = rows_of(dataset, "validation", model.encoders)
     logits = model.logits(texts) if logits is None else logits
     held_out = [(logits, targets), *([alike] if alike else [])]
-    fitted_on = tuple(np.concatenate(arrays) for arrays in zip(*held_out, strict=True))
+    fitted_on = np.concatenate([one[0] for one in held_out]), np.concatenate([one[1] for one in held_out])
     temperature = kind.temperature(*fitted_on)
     thresholds = kind.thresholds(*fitted_on, temperature) if kind.thresholds else None
-    seen = pq.read_table(dataset.train, columns=["text"]).slice(0, SCOPE_TEXTS)["text"].to_pylist()
-    fitted = msgspec.structs.replace(
-        model.manifest, temperature=temperature, thresholds=thresholds, scope=fit_scope(model, seen, texts)
-    )
+    scope = None
+    if model.manifest.privacy is None:
+        # The rule knows the training texts' n-grams, which a privacy budget does not cover.
+        seen = pq.read_table(dataset.train, columns=["text"]).slice(0, SCOPE_TEXTS)["text"].to_pylist()
+        scope = fit_scope(model, seen, texts)
+    fitted = msgspec.structs.replace(model.manifest, temperature=temperature, thresholds=thresholds, scope=scope)
     write_folder(folder, out, fitted)
     before, after = (outcome(logits, targets, manifest) for manifest in (model.manifest, fitted))
     return out, {

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bentos.text_classifier.manifest import MANIFEST, GramSettings, Manifest, TokenSettings, dump
+from bentos.text_classifier.manifest import MANIFEST, EncoderSettings, Manifest, Privacy, dump
 from tasks.architectures import Job
 from tasks.kinds import KINDS, standard_error
 from tasks.manifests import Candidate, content_of
@@ -22,8 +22,9 @@ def save(
     name: str,
     trained: Trained,
     files: Mapping[str, bytes],
-    encoders: Sequence[TokenSettings | GramSettings],
+    encoders: Sequence[EncoderSettings],
     hyper: Mapping[str, Any],
+    privacy: Privacy | None = None,
 ) -> Candidate:
     """Writes the candidate's folder and describes it.
 
@@ -31,6 +32,7 @@ def save(
         files: the encoders' files by name.
         encoders: the encoders' settings in the order of the model's inputs.
         hyper: what the model was made with, for the table of candidates.
+        privacy: what its training kept to.
     """
     folder = trained.folder or job.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,6 +48,7 @@ def save(
         architecture=name,
         labels=KINDS[job.dataset.task].outputs(job.dataset.labels),
         encoders=list(encoders),
+        privacy=privacy,
     )
     # A folder without its manifest is not taken for a model, so it comes last and at once.
     unfinished = folder / f"{MANIFEST}.part"

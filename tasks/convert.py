@@ -67,7 +67,7 @@ def export_graph(candidate: Candidate, folder: Path) -> keras.Model:
     """Writes the model folder (`model.json`, `model.onnx`, encoders' files); gives the Keras model."""
     manifest = parse((candidate.folder / MANIFEST).read_bytes())
     folder.mkdir(parents=True, exist_ok=True)
-    for name in [MANIFEST, *(settings.file for settings in manifest.encoders)]:
+    for name in [MANIFEST, *(settings.file for settings in manifest.encoders if settings.file)]:
         shutil.copyfile(candidate.folder / name, folder / name)
     model = load_keras(candidate.folder)
     write_onnx(model, folder / GRAPH)

@@ -50,6 +50,8 @@ COSTS: dict[str, Cost] = {
     "transformer": Cost(6.0e-5, _epochs),
     "encoder": Cost(1.5e-3, _epochs),
     "stack": Cost(5.0e-4, _embedding),
+    "private_encoder": Cost(5.0e-4, lambda dataset, hyper: 1.2),
+    "private_linear": Cost(2.5e-6, lambda dataset, hyper: hyper["epochs"]),
 }
 """Taken on the reference machine of `machine.py`, on 8,000 docstrings; wider models of more effort cost more."""
 

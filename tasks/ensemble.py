@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bentos.text_classifier.manifest import MANIFEST, GramSettings, TokenSettings, parse
+from bentos.text_classifier.manifest import MANIFEST, EncoderSettings, parse
 from tasks.architectures import Job
 from tasks.backend import keras, ops
 from tasks.calibrate import rows_of
@@ -113,9 +113,9 @@ def _scaled_mean(task: str, logits: Sequence[np.ndarray], temperatures: Sequence
     return _mean(task, [each / temperature for each, temperature in zip(logits, temperatures, strict=True)])
 
 
-def _encoders(chosen: Sequence[Candidate]) -> tuple[list[TokenSettings | GramSettings], dict[str, bytes]]:
+def _encoders(chosen: Sequence[Candidate]) -> tuple[list[EncoderSettings], dict[str, bytes]]:
     """Every encoder of the members once; their names are unique by content."""
-    encoders: dict[str, TokenSettings | GramSettings] = {}
+    encoders: dict[str, EncoderSettings] = {}
     files: dict[str, bytes] = {}
     for one in chosen:
         for settings in parse((one.folder / MANIFEST).read_bytes()).encoders:

@@ -16,7 +16,7 @@ import yaml
 from tasks.errors import InputError
 from tasks.manifests import Record
 from tasks.package import NAME, store
-from tasks.personal_data import is_text
+from tasks.personal_data import is_text, keyed_content
 from tasks.serving.record import write_whole
 
 FORGOTTEN = "[forgotten]"
@@ -69,6 +69,8 @@ def forget(values: Sequence[str], state: Path) -> Forgotten:
             rows[name] = removed
             trained.add(file.parent)
     contents = {content for folder in trained if (content := _content(folder))}
+    # Versions that were trained within a privacy budget name their data by a keyed hash.
+    contents |= {keyed_content(content, state) for content in contents}
     return Forgotten(rows=rows, blanked=blanked, remaining=remaining, versions=_versions(contents))
 
 

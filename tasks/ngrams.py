@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from bentos.text_classifier.encoding import CHARACTERS, GramEncoder, gram_groups
+from bentos.text_classifier.encoding import CHARACTERS, GramEncoder, HashedGramEncoder, gram_groups
 from bentos.text_classifier.manifest import GramSettings
 from bentos.text_classifier.text import fold
 
@@ -107,8 +107,8 @@ def named_encoder(
     )
 
 
-def sparse(encoder: GramEncoder, texts: Sequence[str], batch: int = 4096) -> csr_matrix:
-    """The bags of `texts` as a float32 matrix [texts, vocabulary]; column j is the n-gram of id j + 1."""
+def sparse(encoder: GramEncoder | HashedGramEncoder, texts: Sequence[str], batch: int = 4096) -> csr_matrix:
+    """The bags of `texts` as a float32 matrix [texts, ids]; column j is the n-gram of id j + 1."""
     columns, values, lengths = [], [], []
     for start in range(0, len(texts), batch):
         ids, weights, sizes = encoder.bags(texts[start : start + batch])
@@ -116,5 +116,5 @@ def sparse(encoder: GramEncoder, texts: Sequence[str], batch: int = 4096) -> csr
         values.append(weights)
         lengths.append(sizes)
     pointers = np.concatenate([[0], *lengths]).cumsum()
-    shape = (len(texts), len(encoder.vocabulary))
+    shape = (len(texts), encoder.size)
     return csr_matrix((np.concatenate(values), np.concatenate(columns), pointers), shape=shape)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from tasks.architectures import Architecture, architectures
+from tasks.architectures import Architecture, architectures, is_private
 from tasks.costs import estimate
 from tasks.errors import InputError
 from tasks.kinds import KINDS
@@ -28,7 +28,7 @@ DERIVED = (ENSEMBLE, STUDENT)
 """Candidates that are made of trained ones."""
 
 # The floor first, then the fast one, then what gains most for its time.
-_WORTH = ("linear", "bag", "stack", "encoder", "cnn", "lstm", "gru", "transformer")
+_WORTH = ("linear", "bag", "stack", "encoder", "cnn", "lstm", "gru", "transformer", "private_encoder", "private_linear")
 
 
 # Whose hyper-parameters are searched first: what most often is the best.
@@ -93,7 +93,12 @@ def plan(dataset: Dataset, train: TrainSettings, effort: Effort, speed: float | 
         name: round(estimate(name, dataset, known[name].hyper(dataset, effort), train, effort, speed), 1)
         for name in usable
     }
-    names = usable if train.candidates else _fitting(usable, seconds, budget, skipped)
+    if train.candidates:
+        names = usable
+    elif train.privacy.epsilon is not None:
+        names = _private(usable, seconds, budget, skipped)
+    else:
+        names = _fitting(usable, seconds, budget, skipped)
     if not names:
         wanted = {name: why for name, why in skipped.items() if not train.candidates or name in train.candidates}
         reasons = "; ".join(f"{name}: {why}" for name, why in wanted.items())
@@ -119,6 +124,8 @@ def _usable(
     for name, architecture in known.items():
         if train.candidates and name not in train.candidates:
             skipped[name] = "not among train.candidates"
+        elif train.privacy.epsilon is not None and not is_private(name):
+            skipped[name] = "its training is not private"
         elif not train.candidates and effort not in architecture.efforts and name != floor:
             skipped[name] = f"not tried with effort {effort}"
         elif reason := architecture.skip(dataset, train):
@@ -154,6 +161,20 @@ def _fitting(usable: Sequence[str], seconds: dict[str, float], budget: float, sk
     return names
 
 
+def _private(usable: Sequence[str], seconds: dict[str, float], budget: float, skipped: dict[str, str]) -> list[str]:
+    """The first candidate that finds time, else the last: each training would take a share of the privacy budget."""
+    chosen = next((name for name in usable if seconds[name] <= budget), usable[-1] if usable else None)
+    for name in usable:
+        if name != chosen:
+            late = seconds[name] > budget
+            skipped[name] = (
+                f"it needs about {_words(seconds[name])}; the effort's {_words(budget)} are too few"
+                if late
+                else "the privacy budget is spent on one model"
+            )
+    return [chosen] if chosen else []
+
+
 def _allowed(names: Sequence[str], seconds: dict[str, float], budget: float) -> dict[str, float]:
     """Twice the estimate, which is rough, but no more than the others leave."""
     allowed = {}
@@ -165,6 +186,8 @@ def _allowed(names: Sequence[str], seconds: dict[str, float], budget: float) -> 
 
 
 def _folds(dataset: Dataset, train: TrainSettings, once: float, budget: float) -> int:
+    if train.privacy.epsilon is not None:
+        return 0
     if train.trials:
         return 0
     if train.folds is not None:
@@ -195,8 +218,9 @@ def _trials(
 
 
 def _derived(dataset: Dataset, names: Sequence[str], train: TrainSettings, effort: Effort, folds: int) -> list[str]:
-    if not KINDS[dataset.task].pooled:
-        # What models answer at positions of different tokenisers cannot be averaged.
+    if train.privacy.epsilon is not None or not KINDS[dataset.task].pooled:
+        # A student would learn from the training rows outside of the privacy budget; what models answer at
+        # positions of different tokenisers cannot be averaged.
         return []
     if train.candidates:
         return [name for name in DERIVED if name in train.candidates]

@@ -7,7 +7,7 @@ parameters, from which the Prefect form, the command line and a deployment's YAM
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Effort = Literal["quick", "standard", "thorough"]
 
@@ -73,6 +73,17 @@ class DataSettings(Settings):
     """What happens to e-mail addresses, telephone, card and identity numbers, wherever texts are kept."""
 
 
+class PrivacySettings(Settings):
+    """Differentially private training; off while `epsilon` is not set. What it covers stands in docs/security.md."""
+
+    epsilon: float | None = Field(default=None, gt=0)
+    """Privacy budget of one run: how much more probable any model may become by one training row, as a logarithm."""
+    delta: float | None = Field(default=None, gt=0, lt=1)
+    """Probability with which that may not hold; 1 / (training rows) to the power 1.1 when not given."""
+    clip: float = Field(default=1.0, gt=0)
+    """Largest Euclidean norm of one row's gradient; features have length one."""
+
+
 class TrainSettings(Settings):
     """How models are trained and chosen; what is not set is derived from the effort and the data."""
 
@@ -109,6 +120,23 @@ class TrainSettings(Settings):
     """XLA compilation; `auto` is on for a GPU."""
     strategy: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"
     """Which tf.distribute strategy; `auto` mirrors over several GPUs."""
+    privacy: PrivacySettings = PrivacySettings()
+    """Differentially private training."""
+
+    @model_validator(mode="after")
+    def _one_private_training(self) -> "TrainSettings":
+        again = {
+            "candidates": len(self.candidates) > 1,
+            "folds": self.folds,
+            "trials": self.trials,
+            "unlabelled": self.unlabelled,
+        }
+        if self.privacy.epsilon is not None and (set_too := [name for name, value in again.items() if value]):
+            raise ValueError(
+                f"train.privacy.epsilon is the budget of one training, and train.{set_too[0]} asks for more of them; "
+                "leave one of both out" + (" or name one candidate" if set_too[0] == "candidates" else "")
+            )
+        return self
 
 
 class GateSettings(Settings):

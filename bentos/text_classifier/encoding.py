@@ -1,6 +1,7 @@
 """From texts to the named inputs of the ONNX graph."""
 
 import io
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
@@ -8,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from tokenizers import Tokenizer
 
-from bentos.text_classifier.manifest import GramSettings, TokenSettings
+from bentos.text_classifier.manifest import GramSettings, HashedGramSettings, TokenSettings
 from bentos.text_classifier.text import clean, fold, words
 
 Inputs = dict[str, np.ndarray]
@@ -91,6 +92,11 @@ class GramEncoder:
                 words_by_id[gram] = index
         self._ids = [words_by_id] * bool(settings.words) + [characters_by_id] * bool(settings.characters)
 
+    @property
+    def size(self) -> int:
+        """The largest id."""
+        return len(self.vocabulary)
+
     @classmethod
     def load(cls, settings: GramSettings, read: ReadFile) -> "GramEncoder":
         with np.load(io.BytesIO(read(settings.file)), allow_pickle=False) as stored:
@@ -105,14 +111,7 @@ class GramEncoder:
         return buffer.getvalue()
 
     def encode(self, texts: Sequence[str]) -> Inputs:
-        ids, weights, lengths = self.bags(texts)
-        width = int(lengths.max(initial=0)) or 1
-        filled = np.arange(width) < lengths[:, None]
-        padded_ids = np.zeros((len(texts), width), np.int32)
-        padded_weights = np.zeros((len(texts), width), np.float32)
-        padded_ids[filled] = ids
-        padded_weights[filled] = weights
-        return {self.settings.name: padded_ids, f"{self.settings.name}_weights": padded_weights}
+        return _padded(self.settings.name, *self.bags(texts))
 
     def bags(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The same without padding: ids int32 and weights float32 of all texts in a row, n-grams a text int64."""
@@ -142,7 +141,53 @@ class GramEncoder:
         return flat_ids, (raw / scale[part]).astype(np.float32), lengths
 
 
-def gram_groups(folded: str, settings: GramSettings) -> Iterator[list[str]]:
+class HashedGramEncoder:
+    """The same bags without a vocabulary: an n-gram's id is 1 + its CRC-32 modulo the buckets.
+
+    Nothing is learned from any text (feature hashing, Weinberger et al. 2009). Weights are 1 + ln count, and a
+    text's have Euclidean length one, to which words and characters contribute alike.
+    """
+
+    def __init__(self, settings: HashedGramSettings) -> None:
+        self.settings = settings
+        self.size = settings.buckets
+
+    def encode(self, texts: Sequence[str]) -> Inputs:
+        return _padded(self.settings.name, *self.bags(texts))
+
+    def bags(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `GramEncoder.bags`; an id that stands for n-grams of both kinds occurs twice."""
+        ids: list[int] = []
+        counts: list[int] = []
+        sizes: list[int] = []
+        for text in texts:
+            for kind, group in enumerate(gram_groups(fold(text), self.settings)):
+                found = Counter(group)
+                ids.extend(zlib.crc32(gram.encode(), kind) % self.settings.buckets + 1 for gram in found)
+                counts.extend(found.values())
+                sizes.append(len(found))
+        groups = bool(self.settings.words) + bool(self.settings.characters)
+        parts = np.array(sizes, np.int64).reshape(len(texts), groups)
+        raw = _SUBLINEAR[np.minimum(np.array(counts, np.int64), len(_SUBLINEAR) - 1)]
+        part = np.repeat(np.arange(len(sizes)), sizes)
+        # Where one kind has nothing, as the words of a text of marks alone may, the other has the whole length.
+        share = np.maximum((parts > 0).sum(axis=1), 1).repeat(groups)
+        scale = np.sqrt(np.bincount(part, raw * raw, len(sizes)) * share)
+        return np.array(ids, np.int32), (raw / scale[part]).astype(np.float32), parts.sum(axis=1)
+
+
+def _padded(name: str, ids: np.ndarray, weights: np.ndarray, lengths: np.ndarray) -> Inputs:
+    """Bags that stand end to end as arrays [texts, most n-grams]."""
+    width = int(lengths.max(initial=0)) or 1
+    filled = np.arange(width) < lengths[:, None]
+    padded_ids = np.zeros((len(lengths), width), np.int32)
+    padded_weights = np.zeros((len(lengths), width), np.float32)
+    padded_ids[filled] = ids
+    padded_weights[filled] = weights
+    return {name: padded_ids, f"{name}_weights": padded_weights}
+
+
+def gram_groups(folded: str, settings: GramSettings | HashedGramSettings) -> Iterator[list[str]]:
     """The n-grams of a folded text: one list for words, one for characters, as far as each is set."""
     if settings.words:
         tokens = words(folded)
@@ -162,4 +207,5 @@ def gram_groups(folded: str, settings: GramSettings) -> Iterator[list[str]]:
 LOADERS: dict[type, Callable[..., Encoder]] = {
     TokenSettings: TokenEncoder.load,
     GramSettings: GramEncoder.load,
+    HashedGramSettings: lambda settings, read: HashedGramEncoder(settings),
 }

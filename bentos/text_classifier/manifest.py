@@ -44,6 +44,37 @@ class GramSettings(msgspec.Struct, frozen=True, tag="grams", tag_field="kind"):
     weighting: Literal["tfidf", "mean"] = "tfidf"
 
 
+class HashedGramSettings(msgspec.Struct, frozen=True, tag="hashed_grams", tag_field="kind"):
+    """A bag of word and character n-grams by hash, which nothing was learned for: it has no file.
+
+    It gives the same graph inputs as `GramSettings`, with ids up to `buckets`.
+    """
+
+    name: str
+    buckets: int
+    words: tuple[int, int] | None = (1, 2)
+    characters: tuple[int, int] | None = None
+    file: str = ""
+
+
+EncoderSettings = TokenSettings | GramSettings | HashedGramSettings
+
+
+class Privacy(msgspec.Struct, frozen=True):
+    """How a model was trained with differential privacy; see docs/security.md for what that covers.
+
+    `noise` is the noise multiplier: the noise's deviation over `clip`, the largest norm of one row's gradient.
+    Each of the `steps` took every row with the probability `rate`.
+    """
+
+    epsilon: float
+    delta: float
+    noise: float
+    clip: float
+    rate: float
+    steps: int
+
+
 class Scope(msgspec.Struct, frozen=True):
     """When a text counts as unlike the training data; see `scope.py` for the score's meaning."""
 
@@ -58,7 +89,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     `labels` stand in the order of the graph's logits. `temperature` divides the logits before
     softmax (single, tagging) or sigmoid (multi). `thresholds`, one a label, decide which labels a
-    multi-label answer holds. `lineage` ties data, code, model and bento together by content hash.
+    multi-label answer holds. A model with `privacy` has no `scope`, which would hold its training
+    texts' n-grams. `lineage` ties data, code, model and bento together by content hash.
     """
 
     format: int = 1
@@ -67,10 +99,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     task: TaskName = "single"
     architecture: str = ""
     labels: list[str]
-    encoders: list[TokenSettings | GramSettings]
+    encoders: list[EncoderSettings]
     temperature: float = 1.0
     thresholds: list[float] | None = None
     scope: Scope | None = None
+    privacy: Privacy | None = None
     metrics: dict[str, Any] = {}
     lineage: dict[str, str] = {}
 

@@ -69,12 +69,20 @@ class Architecture(Protocol):
 
 
 _REGISTRY: dict[str, Architecture] = {}
+_PRIVATE: set[str] = set()
 
 
-def register(architecture: Architecture) -> Architecture:
-    """Makes a structure available under its name."""
+def register(architecture: Architecture, *, private: bool = False) -> Architecture:
+    """Makes a structure available under its name; a `private` one trains within `train.privacy`."""
     _REGISTRY[architecture.name] = architecture
+    if private:
+        _PRIVATE.add(architecture.name)
     return architecture
+
+
+def is_private(name: str) -> bool:
+    """Whether the structure's training keeps a privacy budget."""
+    return name in _PRIVATE
 
 
 def architectures() -> dict[str, Architecture]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bentos.text_classifier.encoding import GramEncoder
+from bentos.text_classifier.encoding import GramEncoder, HashedGramEncoder
 from tasks.architectures import Job, Range, register
 from tasks.architectures.layers import WeightedBag
 from tasks.backend import keras
@@ -33,7 +33,7 @@ def unfit(dataset: Dataset) -> str | None:
     return None
 
 
-def bag(encoder: GramEncoder, solution: Solution, name: str) -> tuple[dict[str, Any], Any]:
+def bag(encoder: GramEncoder | HashedGramEncoder, solution: Solution, name: str) -> tuple[dict[str, Any], Any]:
     """The encoder's inputs by name, and the solution's logits over them."""
     ids: Any = keras.Input((None,), dtype="int32", name=encoder.settings.name)
     weights: Any = keras.Input((None,), dtype="float32", name=f"{encoder.settings.name}_weights")
@@ -44,7 +44,7 @@ def bag(encoder: GramEncoder, solution: Solution, name: str) -> tuple[dict[str, 
     return {ids.name: ids, weights.name: weights}, logits
 
 
-def bag_model(encoder: GramEncoder, solution: Solution, activation: str = "linear") -> keras.Model:
+def bag_model(encoder: GramEncoder | HashedGramEncoder, solution: Solution, activation: str = "linear") -> keras.Model:
     """The solution, and `activation` over its margins, as a Keras model over the encoder's inputs."""
     inputs, margins = bag(encoder, solution, "margins")
     return keras.Model(inputs, keras.layers.Activation(activation, name="logits")(margins), name="linear")

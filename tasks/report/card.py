@@ -17,7 +17,7 @@ def model_card(run: RunReport) -> str:
     environment = templates()
     environment.filters["md"] = escape
     card = environment.get_template("card.md")
-    return card.render(run=run, findings=findings(run), hashes=hashes(run))
+    return card.render(run=run, findings=findings(run, released=True), hashes=hashes(run, released=True))
 
 
 def escape(value: object) -> str:

@@ -55,11 +55,17 @@ def interval(figure: Figure) -> str:
     return f"{100 * figure.low:.1f} to {figure.high:.1%}"
 
 
-def findings(run: RunReport) -> list[Finding]:
-    """What stands out, the worst first."""
-    found = [*_of_gate(run), *_of_data(run), *_of_choice(run)]
+def findings(run: RunReport, *, released: bool = False) -> list[Finding]:
+    """What stands out, the worst first.
+
+    Args:
+        released: they leave the house with the model; what a privacy budget does not cover is left out.
+    """
+    found = [*_of_gate(run), *_of_choice(run)]
+    if not (released and run.privacy):
+        found += [*_of_data(run), *_of_privacy(run), *_of_labels(run)]
     if run.evaluation:
-        found += [*_of_classes(run.evaluation), *_of_scores(run.evaluation), *_of_labels(run.evaluation)]
+        found += [*_of_classes(run.evaluation), *_of_scores(run.evaluation)]
     found += _of_variants(run)
     order = {"warn": 0, "note": 1, "good": 2}
     return sorted(found, key=lambda finding: order[finding.level])
@@ -90,6 +96,21 @@ def _of_data(run: RunReport) -> list[Finding]:
         written = " and ".join(f"“{name}”" for name in names)
         found.append(Finding("warn", f"The classes {written} are spelled almost alike: are they meant to be one?"))
     return found
+
+
+def _of_privacy(run: RunReport) -> list[Finding]:
+    if run.privacy is None or run.selection is None:
+        return []
+    chosen = run.selection.chosen
+    return [
+        Finding(
+            "note",
+            f"Training was differentially private: epsilon {run.privacy.epsilon:.2f} at delta {run.privacy.delta:.1e} "
+            f"for a training row, by noise of {run.privacy.noise:.2f} times the clip of {run.privacy.clip:g} in each "
+            f"of {run.privacy.steps} steps. The model scores {percent(chosen.score)} on the validation part; "
+            f"without the noise it would score {percent(chosen.settings['score_without_noise'])}.",
+        )
+    ]
 
 
 def _of_choice(run: RunReport) -> list[Finding]:
@@ -141,8 +162,8 @@ def _of_scores(evaluation: Evaluation) -> list[Finding]:
     return [Finding("warn", f"Scores are typically off by {percent(error)}: a score of 90% does not mean 90% right.")]
 
 
-def _of_labels(evaluation: Evaluation) -> list[Finding]:
-    count = len(evaluation.label_errors)
+def _of_labels(run: RunReport) -> list[Finding]:
+    count = len(run.evaluation.label_errors) if run.evaluation else 0
     return [Finding("note", f"{count:,} labels look wrong and are listed for a person to check.")] if count else []
 
 

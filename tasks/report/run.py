@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from pydantic import Field
 
+from bentos.text_classifier.manifest import Privacy
 from tasks.manifests import (
     Checked,
     Converted,
@@ -46,6 +48,12 @@ class RunReport(Record):
     seconds: dict[str, float] = Field(default={}, description="by stage")
     versions: dict[str, str] = Field(default={}, description="of the libraries used")
 
+    @property
+    def privacy(self) -> Privacy | None:
+        """What the chosen model's training kept to."""
+        found = self.selection.chosen.settings.get("privacy") if self.selection else None
+        return msgspec.convert(found, Privacy) if found else None
+
 
 def as_json(run: RunReport) -> dict[str, Any]:
     """The report as one object; the parts of stages that were not reached are null or empty.
@@ -79,12 +87,16 @@ def write_json(run: RunReport, path: Path) -> None:
     unfinished.replace(path)
 
 
-def hashes(run: RunReport) -> dict[str, str]:
-    """The chain from data through code and model to the bento, each by the SHA-256 of its content."""
+def hashes(run: RunReport, *, released: bool = False) -> dict[str, str]:
+    """The chain from data through code and model to the bento, each by the SHA-256 of its content.
+
+    Args:
+        released: they leave the house with the model; hashes of rows under a privacy budget, by which a guess of
+            them all could be checked, are left out.
+    """
+    rows = {"table": run.table, "checked": run.checked, "split": run.dataset}
     links = {
-        "table": run.table,
-        "checked": run.checked,
-        "split": run.dataset,
+        **({} if released and run.privacy else rows),
         "model": run.selection.chosen if run.selection else None,
         "onnx": run.converted,
         "variants": run.optimised,

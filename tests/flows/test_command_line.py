@@ -75,3 +75,10 @@ def test_a_wrong_value_ends_the_command_with_status_2_and_one_message():
     assert done.returncode == 2
     assert done.stderr.startswith("error: --effort: Input should be 'quick', 'standard' or 'thorough'")
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("option", ["--train.folds=3", "--train.trials=2", "--data.refit", "--train.candidates=a,b"])
+def test_a_privacy_budget_is_spent_on_one_training(option):
+    with pytest.raises(InputError, match=r"^train\.privacy\.epsilon is the budget of one training") as refused:
+        retrain("--source", "x.csv", "--train.privacy.epsilon", "8", option)
+    assert option.lstrip("-").split("=")[0] in str(refused.value)

@@ -12,7 +12,7 @@ from tasks.errors import InputError
 from tasks.forget import forget
 from tasks.ingest import ingest
 from tasks.manifests import Table
-from tasks.personal_data import redactor
+from tasks.personal_data import keyed_content, redactor
 from tasks.settings import SourceSettings
 
 ROWS = [
@@ -76,7 +76,7 @@ def test_a_person_is_forgotten_and_the_versions_are_named(tmp_path: Path, monkey
     (stage / "manifest.json").write_text(json.dumps({"content": "ab" * 32, "notes": ["seen: ann@mail.example"]}))
     (state / "records" / "feedback-1.jsonl").write_text('{"text": "by ann@mail.example"}\n{"text": "kept"}\n')
     (state / "records" / "live.db").write_bytes(b"\x00\xffann@mail.example\x00")
-    for version, data in (("v1", "ab" * 32), ("v2", "cd" * 32)):
+    for version, data in (("v1", "ab" * 32), ("v2", "cd" * 32), ("v3", keyed_content("ab" * 32, state))):
         bento = tmp_path / "bentoml" / "bentos" / "text_classifier" / version
         bento.mkdir(parents=True)
         (bento / "bento.yaml").write_text(f"labels:\n  data: '{data[:63]}'\n")
@@ -85,7 +85,7 @@ def test_a_person_is_forgotten_and_the_versions_are_named(tmp_path: Path, monkey
     assert done.rows == {"records/feedback-1.jsonl": 1, "stages/preprocess-1/train.parquet": 1}
     assert done.blanked == ["stages/preprocess-1/manifest.json"]
     assert done.remaining == ["records/live.db"]
-    assert done.versions == ["text_classifier:v1"]
+    assert done.versions == ["text_classifier:v1", "text_classifier:v3"]
     assert pq.read_table(stage / "train.parquet")["text"].to_pylist() == ["other", None]
     assert (state / "records" / "feedback-1.jsonl").read_text() == '{"text": "kept"}\n'
     (state / "records" / "live.db").unlink()
