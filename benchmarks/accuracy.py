@@ -3,6 +3,7 @@
 `python -m benchmarks.accuracy --sets trec6 banking77 --effort standard` runs the product's own stages on
 the official splits and prints a table of test figures; results.json in `--folder` holds them, and a second
 call goes on where the first was stopped. The test parts are read once a candidate, at the end.
+With `--epsilon 8` the candidates are those that keep a privacy budget.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from tasks.manifests import Checked, Dataset
 from tasks.optimise import optimise
 from tasks.plan import plan
 from tasks.preprocess import preprocess
-from tasks.settings import Budget, DataSettings, OptimiseSettings, SourceSettings, TrainSettings
+from tasks.settings import Budget, DataSettings, OptimiseSettings, PrivacySettings, SourceSettings, TrainSettings
 from tasks.train import train
 from tasks.validate import validate
 
@@ -52,13 +53,15 @@ def made(folder: Path) -> Path:
     return folder
 
 
-def candidate(name: str, dataset: Dataset, effort: Any, seconds: float | None, folder: Path) -> dict[str, Any]:
+def candidate(
+    name: str, dataset: Dataset, settings: TrainSettings, effort: Any, seconds: float | None, folder: Path
+) -> dict[str, Any]:
     """Trains, converts, optimises and evaluates one candidate; figures of the variant that would be served.
 
     `seconds` are what the plan allows for its training; one that was not planned takes the time it needs.
     """
     hyper = {"seconds": seconds}
-    trained = train(name, Job(dataset, made(folder / "candidate"), TrainSettings(), effort, SEED, hyper))
+    trained = train(name, Job(dataset, made(folder / "candidate"), settings, effort, SEED, hyper))
     converted = convert(trained, dataset, folder / "converted")
     optimised = optimise(converted, dataset, OptimiseSettings(), Budget(), folder / "optimised", gpu=False)
     judged = evaluate(optimised.picked, trained, dataset, SEED, made(folder / "evaluated"))
@@ -114,24 +117,27 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--effort", choices=("quick", "standard", "thorough"), default="thorough")
     parser.add_argument("--candidates", nargs="+", help="names of architectures, svm and fasttext; all by default")
+    parser.add_argument("--epsilon", type=float, help="privacy budget of the training; none by default")
     parser.add_argument("--rows", type=int, help="at most so many training rows, to try the script")
     parser.add_argument("--folder", type=Path, default=Path("data/benchmarks/accuracy"))
     options = parser.parse_args()
     sources = Path(os.environ.get("DATASETS_DIR", "../shared/datasets"))
     file = made(options.folder) / "results.json"
     results: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
+    settings = TrainSettings(privacy=PrivacySettings(epsilon=options.epsilon))
+    budget = f"/epsilon {options.epsilon:g}" if options.epsilon else ""
     for name in options.sets:
         dataset = read(name, sources, options.rows, options.folder / name)
-        planned = plan(dataset, TrainSettings(), options.effort)
+        planned = plan(dataset, settings, options.effort)
         for model in options.candidates or (*REFERENCES, *planned.names):
-            key = f"{name}/{model}/{options.effort}/{dataset.content[:8]}"
+            key = f"{name}/{model}/{options.effort}/{dataset.content[:8]}{budget}"
             if key not in results:
                 work = options.folder / name / model
                 if model in REFERENCES:
                     results[key] = reference(model, dataset, work)
                 else:
                     allowed = planned.allowed.get(model)
-                    results[key] = candidate(model, dataset, options.effort, allowed, work)
+                    results[key] = candidate(model, dataset, settings, options.effort, allowed, work)
                 file.write_text(json.dumps(results, indent=1))
             print(table({key: results[key]}).splitlines()[-1], flush=True)
     print("\n" + table(results))
