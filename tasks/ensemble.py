@@ -128,7 +128,9 @@ def _joined(chosen: Sequence[Candidate], temperatures: Sequence[float], task: st
     inputs: dict[str, Any] = {}
     scaled = []
     for one, temperature in zip(chosen, temperatures, strict=True):
-        model: Any = load_keras(one.folder)
+        loaded = load_keras(one.folder)
+        # Keras names operations by their kind, "stack" among them, and refuses a member that is called so too.
+        model: Any = keras.Model(loaded.inputs, loaded.outputs[0], name=f"member_{one.name}")
         for entry in model.inputs:
             if entry.name not in inputs:
                 inputs[entry.name] = keras.Input(entry.shape[1:], dtype=entry.dtype, name=entry.name)

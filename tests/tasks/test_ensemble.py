@@ -13,6 +13,7 @@ from tasks.manifests import Candidate, Dataset, TaskName
 from tasks.settings import Budget, TrainSettings
 from tasks.train import train
 from tests.tasks.judged import LABELS, candidate, dataset, rows
+from tests.tasks.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset
 
 TRAIN = TrainSettings(epochs=1)
@@ -48,12 +49,13 @@ def test_members_answer_within_the_budget_together(tmp_path: Path, data: Dataset
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "names"), [("single", ("linear", "lstm")), ("multi", ("linear", "bag"))])
+@pytest.mark.parametrize(("task", "names"), [("single", ("linear", "lstm", "stack")), ("multi", ("linear", "bag"))])
 def test_the_ensemble_is_one_graph_that_answers_the_mean_of_its_members(
     tmp_path: Path, task: TaskName, names: tuple[str, ...]
 ) -> None:
     data = make_dataset(tmp_path / "data", task)
-    job = Job(data, tmp_path, TRAIN, "quick", 13)
+    settings = TRAIN.model_copy(update={"pretrained": str(make_folder(tmp_path / "weights"))})
+    job = Job(data, tmp_path, settings, "quick", 13)
     made = [train(name, replace(job, folder=tmp_path / name)) for name in names]
     together = ensemble(replace(job, folder=tmp_path / "ensemble"), made)
     converted = convert(together, data, tmp_path / "converted")
