@@ -39,7 +39,7 @@ def rank_label_errors(
     several = targets.ndim == 2
     given = [np.flatnonzero(row).tolist() for row in truths] if several else targets
     scores = scores.astype(np.float64)
-    if len(texts) < 2 or scores.shape[1] < 2:
+    if len(texts) < 2 or truths.any(axis=0).sum() < 2:
         return []
     with warnings.catch_warnings():
         # It warns of classes with few rows, which the report shows anyway, and of its own coming changes.

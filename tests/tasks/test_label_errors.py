@@ -56,3 +56,9 @@ def test_a_class_of_one_row_and_a_single_row_do_not_stop_it() -> None:
     assert np.allclose(scores.sum(axis=1), 1.0)
     rank_label_errors([*texts, "odd"], np.append(targets, 3), scores, [*LABELS, "odd"], "training")
     assert rank_label_errors(["one"], np.array([0]), np.array([[0.5, 0.5]]), ["a", "b"], "training") == []
+
+
+def test_rows_of_one_class_alone_have_no_doubtful_labels() -> None:
+    """A part that was kept back of few rows may hold one class only."""
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.8, 0.2]])
+    assert rank_label_errors(["a", "b", "c"], np.ones(3, int), scores, ["one", "two"], "validation") == []
