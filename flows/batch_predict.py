@@ -38,9 +38,10 @@ class BatchPredictConfig(BatchSettings):
     format: Literal["parquet", "csv", "jsonl"] = "parquet"
     """Of the files in an output folder."""
     runner: RunnerName = "local"
-    """Where the files of a folder are predicted: one after the other here, or by the processes of a Dask cluster."""
-    dask_address: str | None = Field(default=None, min_length=1)
-    """Of a Dask scheduler that runs already; a local cluster is started when not given."""
+    """Where the files of a folder are predicted: one after the other here, or by the processes of a Dask or
+    Ray cluster."""
+    runner_address: str | None = Field(default=None, min_length=1)
+    """Of a Dask scheduler or a Ray cluster that runs already; a local one is started when not given."""
 
     def source(self, name: str) -> SourceSettings:
         return SourceSettings(
@@ -63,10 +64,10 @@ def batch_predict_flow(config: BatchPredictConfig) -> dict[str, Any]:
     pairs = outputs_of(config.input, config.output, config.format)
     console.line(f"{config.input}: {len(pairs):,} {'files' if len(pairs) > 1 else 'input'}")
     one_by_one = config.runner == "local"
-    # Under Dask the files are the work that is shared out, so each is predicted by one process alone.
+    # In a cluster the files are the work that is shared out, so each is predicted by one process alone.
     batch = config.batch() if one_by_one else config.batch().model_copy(update={"workers": 1})
     processes = config.workers or allowed_cpus()
-    runner = task_runner(config.runner, 1 if one_by_one else processes, config.dask_address)
+    runner = task_runner(config.runner, 1 if one_by_one else processes, config.runner_address)
     results = predict_files.with_options(task_runner=runner)(
         [(config.source(name), output) for name, output in pairs], model, batch
     )

@@ -138,7 +138,7 @@ class Candidates:
         config = self.config
         at_a_time = max(allowed_cpus() // CPUS, 1)
         name = config.runner or ("dask" if at_a_time > 1 and not has_gpu() else "local")
-        return task_runner(name, at_a_time, config.dask_address, threads=CPUS) if name == "dask" else None
+        return None if name == "local" else task_runner(name, at_a_time, config.runner_address, threads=CPUS)
 
     def _join(self, chosen: list[Candidate], dataset: Dataset) -> Candidate:
         from tasks.ensemble import ensemble

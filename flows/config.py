@@ -36,9 +36,9 @@ class RetrainConfig(Budget, SourceSettings):
     """Of the split, the initial weights and the bootstrap."""
     runner: RunnerName | None = None
     """Where candidates and folds are trained: one after the other here (`local`), or side by side in the processes
-    of a Dask cluster (`dask`); where there are four CPUs and no GPU `dask` when not given."""
-    dask_address: str | None = Field(default=None, min_length=1)
-    """Of a Dask scheduler that runs already; a local cluster is started when not given."""
+    of a cluster (`dask`, `ray`); where there are four CPUs and no GPU `dask` when not given."""
+    runner_address: str | None = Field(default=None, min_length=1)
+    """Of a Dask scheduler or a Ray cluster that runs already; a local one is started when not given."""
     deploy: bool = True
     """Stop after packaging with --no-deploy."""
     wait: bool = True

@@ -1,22 +1,33 @@
-"""Where a flow's tasks run, by one setting: in this process, or in the processes of a Dask cluster."""
+"""Where a flow's tasks run, by one setting: in this process, or in the processes of a Dask or Ray cluster."""
 
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-RunnerName = Literal["local", "dask"]
+from tasks.errors import InputError
+
+RunnerName = Literal["local", "dask", "ray"]
 
 
 def task_runner(name: RunnerName, workers: int, address: str | None = None, threads: int = 1) -> TaskRunner[Any]:
     """The task runner called `name`.
 
     Args:
-        workers: tasks at a time; for `dask` processes on this machine.
-        address: of a Dask scheduler that runs already; the cluster is then taken as it is.
+        workers: tasks at a time; for `dask` and `ray` processes on this machine.
+        address: of a cluster that runs already; it is then taken as it is.
         threads: of a process's libraries.
+
+    Raises:
+        InputError: Ray is asked for and not installed.
     """
     if name == "local":
         return ThreadPoolTaskRunner(max_workers=workers)
+    environment = {variable: str(threads) for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")}
+    return _dask(workers, address, environment) if name == "dask" else _ray(workers, address, environment)
+
+
+def _dask(workers: int, address: str | None, environment: dict[str, str]) -> TaskRunner[Any]:
     # Imported here: importing Dask takes a second that other runs need not wait for.
     from prefect_dask.task_runners import DaskTaskRunner
 
@@ -28,6 +39,18 @@ def task_runner(name: RunnerName, workers: int, address: str | None = None, thre
         "threads_per_worker": 1,
         "processes": True,
         "dashboard_address": None,
-        "env": {name: str(threads) for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")},
+        "env": environment,
     }
     return DaskTaskRunner(cluster_kwargs=cluster)
+
+
+def _ray(workers: int, address: str | None, environment: dict[str, str]) -> TaskRunner[Any]:
+    if not find_spec("prefect_ray"):
+        raise InputError("runner: Ray is not installed; add it with `.venv/bin/pip install prefect-ray==0.6.0`")
+    from prefect_ray.task_runners import RayTaskRunner  # pyright: ignore[reportMissingImports] (an extra)
+
+    if address:
+        return RayTaskRunner(address=address)
+    # A task takes one of these; how many CPUs its libraries use is theirs.
+    settings = {"num_cpus": workers, "include_dashboard": False, "runtime_env": {"env_vars": environment}}
+    return RayTaskRunner(init_kwargs=settings)

@@ -1,10 +1,11 @@
-"""Stages that do not need each other, in the processes of a real Dask cluster."""
+"""Stages that do not need each other, in the processes of a real Dask or Ray cluster."""
 
 import io
 import os
 import signal
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from prefect import flow
 
 from flows.console import Console
 from flows.stages import Report, Stage, Stages
-from flows.task_runners import task_runner
+from flows.task_runners import RunnerName, task_runner
 from tasks.errors import InputError
 from tasks.manifests import Package
 
@@ -47,23 +48,27 @@ def stage(name: str, work: Callable[[Path, Report], Package], parts: int = 0) ->
     return Stage(name, work, (name,), lambda made: made.tag, parts=pieces)
 
 
-def together(folder: Path, *stages: Stage[Package]) -> tuple[list[Package], str]:
+def together(folder: Path, *stages: Stage[Package], runner: RunnerName = "dask") -> tuple[list[Package], str]:
     said = io.StringIO()
 
     @flow
     def all_of_them() -> list[Package]:
-        return Stages(folder, Console(said)).run_together(stages, task_runner("dask", 2))
+        return Stages(folder, Console(said)).run_together(stages, task_runner(runner, 2))
 
     return all_of_them(), said.getvalue()
 
 
-def test_stages_share_out_over_processes_after_their_parts_and_are_kept(tmp_path: Path) -> None:
+RAY = pytest.mark.skipif(find_spec("prefect_ray") is None, reason="Ray, an extra, is not installed")
+
+
+@pytest.mark.parametrize("runner", ["dask", pytest.param("ray", marks=RAY)])
+def test_stages_share_out_over_processes_after_their_parts_and_are_kept(tmp_path: Path, runner: RunnerName) -> None:
     stages = [stage("first", partial(make, "1"), parts=3), stage("second", partial(make, "2"))]
-    made, said = together(tmp_path, *stages)
+    made, said = together(tmp_path, *stages, runner=runner)
     assert [(one.tag, one.size_bytes) for one in made] == [("1", 3), ("2", 0)]
     assert os.getpid() not in {int((one.path / "process").read_text()) for one in made}
     assert {line.split()[0] for line in said.splitlines()} == {"first", "second"}
-    again, said = together(tmp_path, *stages)
+    again, said = together(tmp_path, *stages, runner=runner)
     assert again == made
     assert said.count("kept") == 2
 
