@@ -30,6 +30,13 @@ from tasks.settings import Effort, TrainSettings
 from tasks.support_vectors import Part, Solution
 from tasks.training import Trained
 
+STEP_NOISE = 0.18
+"""Deviation of the noise that a step adds to a weight: of the validation parts of TREC-6, Banking77 and THUCNews titles
+at epsilon 8, where rates of a fifth and of four times that are worse."""
+
+MOST_RATE = 0.04
+"""Of the learning rate, a row; reached where there is little noise."""
+
 TABLE = 1 << 22
 """Numbers that a table of hashed n-grams holds at most: each of them gets noise in every step."""
 
@@ -66,6 +73,8 @@ def fit(name: str, job: Job, hyper: dict[str, Any], encode: Callable[[Sequence[s
     rows = len(train.texts)
     rate = min(hyper["batch_size"] / rows, 1.0)
     privacy = guarantee(job.train.privacy, rows, rate, max(round(hyper["epochs"] / rate), 1))
+    noise = STEP_NOISE / max(privacy.noise, STEP_NOISE / MOST_RATE)
+    hyper = {"learning_rate": noise * rate * rows} | hyper
     empty = Manifest(task=job.dataset.task, labels=job.dataset.labels, encoders=[])
 
     def solve(kept_to: Privacy, tell: Tell) -> tuple[Solution, np.ndarray]:
@@ -171,11 +180,11 @@ class PrivateEncoder:
 
 
 def _steps(dataset: Dataset) -> dict[str, Any]:
-    return {"batch_size": dataset.rows["train"], "epochs": 60, "learning_rate": 20.0}
+    return {"batch_size": dataset.rows["train"], "epochs": 60}
 
 
 def _buckets(labels: int) -> int:
-    return 1 << int(np.clip(np.log2(TABLE / labels), 10, 18))
+    return 1 << int(np.clip(np.log2(TABLE / labels), 10, 16))
 
 
 register(PrivateLinear(), private=True)
