@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
+from bentos.text_classifier.manifest import SEALED
 from tasks.errors import InputError
 from tasks.manifests import Record
 from tasks.package import NAME, store
@@ -33,7 +34,8 @@ class Forgotten(Record):
     blanked: list[str]
     """Reports and manifests in which the values were blanked out."""
     remaining: list[str]
-    """Files that hold a value and cannot be changed safely, such as databases: remove them by hand."""
+    """Files that hold a value and cannot be changed safely, such as databases, or tables that cannot be read: remove
+    them by hand."""
     versions: list[str]
     """Bentos that were trained on removed rows: retrain, then remove them."""
 
@@ -55,8 +57,14 @@ def forget(values: Sequence[str], state: Path) -> Forgotten:
     blanked, remaining, trained = [], [], set()
     for file in sorted(entry for entry in state.rglob("*") if entry.is_file() and not entry.is_symlink()):
         name = file.relative_to(state).as_posix()
+        if _sealed(file):
+            continue
         if file.suffix == ".parquet":
-            removed = _without_rows(file, pattern)
+            try:
+                removed = _without_rows(file, pattern)
+            except pa.ArrowInvalid:
+                remaining.append(name)
+                continue
         elif file.suffix in _LINES:
             removed = _without_lines(file, pattern)
         else:
@@ -72,6 +80,12 @@ def forget(values: Sequence[str], state: Path) -> Forgotten:
     # Versions that were trained within a privacy budget name their data by a keyed hash.
     contents |= {keyed_content(content, state) for content in contents}
     return Forgotten(rows=rows, blanked=blanked, remaining=remaining, versions=_versions(contents))
+
+
+def _sealed(file: Path) -> bool:
+    """A sealed model's files hold vocabulary and statistics, no rows, and only the model's key opens them."""
+    with file.open("rb") as stream:
+        return stream.read(len(SEALED)) == SEALED
 
 
 def _forms(values: Sequence[str]) -> list[str]:

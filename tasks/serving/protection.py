@@ -65,7 +65,7 @@ def check_address(host: str, security: SecuritySettings) -> None:
     if not is_loopback(host) and not asks and not security.force_open:
         raise InputError(
             f"serve.host {host} can be reached from other machines, and nobody would have to show a key: add"
-            " --security.require-keys true (and `python -m tasks.serving keys add NAME`),"
+            " --security.require-keys (and `python -m tasks.serving keys add NAME`),"
             " or --security.force-open true"
         )
     if (security.tls_client_ca or security.tls_key) and not security.tls_certificate:

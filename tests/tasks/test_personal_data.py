@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bentos.text_classifier.manifest import SEALED
 from bentos.text_classifier.personal_data import Policy
 from tasks.errors import InputError
 from tasks.forget import forget
@@ -93,3 +94,11 @@ def test_a_person_is_forgotten_and_the_versions_are_named(tmp_path: Path, monkey
     assert (again.rows, again.blanked, again.remaining) == ({}, [], [])
     with pytest.raises(InputError, match="too short to name one person"):
         forget(["an"], state)
+
+
+def test_what_is_sealed_is_passed_by_and_a_broken_table_is_named(tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    (tmp_path / "reference.parquet").write_bytes(SEALED + b"a nonce and what nobody can read")
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 cut short")
+    done = forget(["ann@mail.example"], tmp_path)
+    assert (done.rows, done.remaining) == ({}, ["train.parquet"])

@@ -145,7 +145,7 @@ def test_a_changed_bento_does_not_take_over(
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "example.org"])
 def test_other_addresses_than_loopback_need_authentication(host: str, tmp_path: Path, folder: Path) -> None:
     open_host = SERVE.model_copy(update={"host": host})
-    with pytest.raises(InputError, match=r"can be reached from other machines.*--security\.require-keys true"):
+    with pytest.raises(InputError, match=r"can be reached from other machines.*--security\.require-keys "):
         deploy(lay_out(tmp_path), open_host, [], tmp_path / "state")
     check_address(host, SecuritySettings(require_keys=True))
     check_address(host, SecuritySettings(force_open=True))
