@@ -10,16 +10,19 @@ import base64
 import json
 import os
 import pickle
+import resource
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+import httpx
+import psutil
 from starlette.testclient import TestClient
 
 from benchmarks.linear_model import write_linear_model
@@ -29,7 +32,7 @@ from bentos.text_classifier.app import Application
 from bentos.text_classifier.client import PrivateClient
 from bentos.text_classifier.envelope import Envelopes
 from bentos.text_classifier.guard import Guard
-from bentos.text_classifier.keys import new_key, provider_of
+from bentos.text_classifier.keys import provider_of
 from bentos.text_classifier.manifest import CARD, GRAPH
 from bentos.text_classifier.model import ModelError, TextModel
 from bentos.text_classifier.personal_data import Redactor
@@ -39,10 +42,15 @@ from tasks.errors import PipelineError
 from tasks.serving.protection import check_address
 from tasks.settings import SecuritySettings
 from tasks.signing import sign, verify
+from tests.bentos.serving import worker
+from tests.tasks.keys import key_file, signing_key
 
 BODY = {"texts": ["a goal in the last minute of the match"]}
 OTHER_ROUTE = "/v2/models/text_classifier/infer"
 ENCRYPTED = {"content-type": "application/json", "x-encryption": "hpke"}
+
+
+IDLE = 10_000
 
 
 class Refused(Exception):
@@ -57,6 +65,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         attacks = [_try(name, attack) for name, attack in _attacks(Path(folder))]
         costs = [*_costs_of_loading(Path(folder)), *_costs_of_requests(Path(folder), options.requests)]
+        costs += _costs_of_idle_connections(Path(folder))
     for attack in attacks:
         print(f"{'refused' if attack['refused'] else 'SUCCEEDED':10}{attack['attack']:48}{attack['seen'][:110]}")
     print()
@@ -85,7 +94,7 @@ def _attacks_on_files(folder: Path) -> Iterator[tuple[str, Callable[[], object]]
     sealed, key = _sealed(folder / "sealed")
     bento, public = _signed(folder / "signed")
     yield "read a sealed model without its key", lambda: TextModel.load(sealed)
-    yield "read a sealed model with another key", lambda: TextModel.load(sealed, key=_key_file(folder / "other"))
+    yield "read a sealed model with another key", lambda: TextModel.load(sealed, key=key_file(folder / "other"))
     yield "flip one bit of the sealed graph", lambda: TextModel.load(_harmed(sealed, GRAPH, _flip), key=key)
     yield "cut the sealed graph short", lambda: TextModel.load(_harmed(sealed, GRAPH, lambda b: b[:-20]), key=key)
     yield (
@@ -144,8 +153,8 @@ def _costs_of_loading(folder: Path) -> list[dict[str, Any]]:
     plain = _model(folder / "timed", vocabulary=60_000)
     sealed = folder / "timed-sealed"
     shutil.copytree(plain, sealed)
-    key = _key_file(folder / "timed.key")
-    other = _key_file(folder / "rotated.key")
+    key = key_file(folder / "timed.key")
+    other = key_file(folder / "rotated.key")
     mask = Redactor("mask")
     sealing = _seconds(lambda: seal_folder(sealed, provider_of(key)))
     figures = [
@@ -185,6 +194,26 @@ def _costs_of_requests(folder: Path, requests: int) -> list[dict[str, Any]]:
     return costs
 
 
+def _costs_of_idle_connections(folder: Path) -> list[dict[str, Any]]:
+    """What a real worker still does for others while thousands of connections say nothing."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 500
+    count = min(IDLE, most)
+    with worker(folder / "plain", folder) as served, ExitStack() as open_ones:
+        process = psutil.Process(served.process.pid)
+        address = ("127.0.0.1", int(served.url.rpartition(":")[2]))
+        ask = partial(httpx.post, f"{served.url}/predict", json=BODY)
+        ask().raise_for_status()
+        before = process.memory_info().rss
+        for _ in range(count):
+            open_ones.enter_context(socket.create_connection(address))
+        took = _seconds(lambda: ask().raise_for_status())
+        grown = process.memory_info().rss - before
+    return [
+        {"control": f"a request beside {count:,} idle connections", "figure": 1e3 * took, "unit": "ms"},
+        {"control": f"memory for {count:,} idle connections", "figure": grown / 1e6, "unit": "MB"},
+    ]
+
+
 def _model(folder: Path, vocabulary: int = 50) -> Path:
     words = " ".join(f"word{number}" for number in range(vocabulary))
     texts = ["goal match league", "soup bread oven", words]
@@ -194,7 +223,7 @@ def _model(folder: Path, vocabulary: int = 50) -> Path:
 
 
 def _sealed(folder: Path) -> tuple[Path, str]:
-    key = _key_file(folder.with_suffix(".key"))
+    key = key_file(folder.with_suffix(".key"))
     seal_folder(_model(folder), provider_of(key))
     shutil.copytree(_model(folder.parent / "unsealed"), folder.parent / "plain")
     return folder, key
@@ -203,14 +232,14 @@ def _sealed(folder: Path) -> tuple[Path, str]:
 def _signed(bento: Path) -> tuple[Path, Path]:
     (bento / "src").mkdir(parents=True)
     (bento / "src" / "code.py").write_text("x = 1\n")
-    private = _signing_key(bento.parent / "signing.pem")
+    private = signing_key(bento.parent / "signing.pem")
     sign(bento, private)
     return bento, private.with_name("signing.pem.pub")
 
 
 def _resigned(bento: Path, folder: Path) -> Path:
     copy = _harmed(bento, "src/code.py", _flip)
-    sign(copy, _signing_key(folder / "own.pem"))
+    sign(copy, signing_key(folder / "own.pem"))
     return copy
 
 
@@ -241,17 +270,6 @@ class _Planted:
 
 def _pickled(folder: Path) -> Callable[[bytes], bytes]:
     return lambda _: pickle.dumps(_Planted(folder / "run"))
-
-
-def _key_file(path: Path) -> str:
-    path.write_text(new_key())
-    return f"file:{path}"
-
-
-def _signing_key(path: Path) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return path
 
 
 def _api_key(*scopes: ApiScope, **limits: Any) -> tuple[ApiKey, dict[str, str]]:
