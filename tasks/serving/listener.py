@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import socket
+import time
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,8 @@ from tasks.serving.processes import find
 
 _PIDFD_GETFD = 438
 _BACKLOG = 2048
+_DYING_SECONDS = 2.0
+"""A process that was killed is gone from the list of processes a moment before the kernel has closed its sockets."""
 
 
 def open_listener(host: str, port: int) -> socket.socket:
@@ -21,19 +24,31 @@ def open_listener(host: str, port: int) -> socket.socket:
     Raises:
         DeploymentError: the port is taken (the message says by whom), or the address is none of this machine's.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    patient_until = time.monotonic() + _DYING_SECONDS
+    while True:
+        try:
+            return _listener(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise DeploymentError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+            holder = _holder(port)
+            if holder or time.monotonic() > patient_until:
+                taken_by = holder or "a process of another user"
+                raise DeploymentError(
+                    f"port {port} on {host} is taken by {taken_by}: stop that, or choose another port"
+                ) from error
+        time.sleep(_DYING_SECONDS / 40)
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
         listener.listen(_BACKLOG)
-    except OSError as error:
+    except OSError:
         listener.close()
-        if error.errno == errno.EADDRINUSE:
-            message = f"port {port} on {host} is taken by {_holder(port)}: stop that, or choose another port"
-        else:
-            message = f"cannot listen on {host}:{port}: {error.strerror}"
-        raise DeploymentError(message) from error
+        raise
     return listener
 
 
@@ -89,7 +104,8 @@ def _copy(pid: int, descriptor: int) -> socket.socket | None:
     return socket.socket(fileno=copied) if copied >= 0 else None
 
 
-def _holder(port: int) -> str:
+def _holder(port: int) -> str | None:
+    """The process that listens there, as a person knows it; None when it cannot be seen."""
     try:
         connections = psutil.net_connections("tcp")
     except psutil.AccessDenied:
@@ -101,4 +117,4 @@ def _holder(port: int) -> str:
             except psutil.Error:
                 break
             return f"process {entry.pid} ({command[:100]})"
-    return "a process of another user"
+    return None
