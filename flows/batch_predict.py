@@ -14,7 +14,7 @@ from flows.predict_files import predict_files
 from flows.task_runners import RunnerName, task_runner
 from tasks.batch import outputs_of
 from tasks.served_model import served_model
-from tasks.settings import BatchSettings, SourceSettings
+from tasks.settings import BatchSettings, KeySource, SourceSettings
 from tasks.state import state_folder
 
 
@@ -24,7 +24,8 @@ class BatchPredictConfig(BatchSettings):
     input: str
     """A file, folder, glob, `-`, fsspec or SQLAlchemy URL."""
     output: Path
-    """A file (.parquet, .csv or .jsonl) for all rows, or a folder for one file of answers a file of texts."""
+    """A file (.parquet, .csv or .jsonl, each also .sealed) for all rows, or a folder for one file of answers a file
+    of texts."""
     bento: str | None = None
     """The version to ask, such as text_classifier:20260101120000-1a2b3c4d; the live one when not given."""
     model: Path | None = None
@@ -35,6 +36,8 @@ class BatchPredictConfig(BatchSettings):
     """Further columns to copy to the output, such as an id."""
     query: str | None = None
     """The SQL query when the input is a database."""
+    data_key: KeySource | None = None
+    """Source of the key that opens sealed inputs; what TEXT_CLASSIFIER_DATA_KEY names when not given."""
     format: Literal["parquet", "csv", "jsonl"] = "parquet"
     """Of the files in an output folder."""
     runner: RunnerName = "local"
@@ -45,7 +48,11 @@ class BatchPredictConfig(BatchSettings):
 
     def source(self, name: str) -> SourceSettings:
         return SourceSettings(
-            source=name, query=self.query, text_column=self.text_column, extra_columns=self.extra_columns
+            source=name,
+            query=self.query,
+            data_key=self.data_key,
+            text_column=self.text_column,
+            extra_columns=self.extra_columns,
         )
 
     def batch(self) -> BatchSettings:
@@ -61,7 +68,7 @@ def batch_predict_flow(config: BatchPredictConfig) -> dict[str, Any]:
     """
     console = current()
     model = config.model or served_model(state_folder(), config.bento)
-    pairs = outputs_of(config.input, config.output, config.format)
+    pairs = outputs_of(config.input, config.output, config.format, sealed=config.seal is not None)
     console.line(f"{config.input}: {len(pairs):,} {'files' if len(pairs) > 1 else 'input'}")
     one_by_one = config.runner == "local"
     # In a cluster the files are the work that is shared out, so each is predicted by one process alone.

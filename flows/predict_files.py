@@ -12,7 +12,7 @@ from tasks.settings import BatchSettings, SourceSettings
 def predict(source: SourceSettings, output: Path, model: Path, batch: BatchSettings) -> BatchResult:
     """One input; a worker that dies costs only this, and the next attempt goes on from its finished chunks."""
     console = current()
-    total = about_rows(source.source)
+    total = about_rows(source)
 
     def show(rows: int, text: str) -> None:
         console.progress(output.name[:12], min(rows / total, 1.0) if total else 0.0, text)

@@ -18,6 +18,7 @@ from tasks.errors import InputError
 from tasks.manifests import Record
 from tasks.package import NAME, store
 from tasks.personal_data import is_text, keyed_content
+from tasks.sealed_files import MAGIC
 from tasks.serving.record import write_whole
 
 FORGOTTEN = "[forgotten]"
@@ -34,8 +35,8 @@ class Forgotten(Record):
     blanked: list[str]
     """Reports and manifests in which the values were blanked out."""
     remaining: list[str]
-    """Files that hold a value and cannot be changed safely, such as databases, or tables that cannot be read: remove
-    them by hand."""
+    """Files that hold a value and cannot be changed safely, such as databases, or may hold one and cannot be read, such
+    as sealed ones: remove them by hand."""
     versions: list[str]
     """Bentos that were trained on removed rows: retrain, then remove them."""
 
@@ -57,7 +58,13 @@ def forget(values: Sequence[str], state: Path) -> Forgotten:
     blanked, remaining, trained = [], [], set()
     for file in sorted(entry for entry in state.rglob("*") if entry.is_file() and not entry.is_symlink()):
         name = file.relative_to(state).as_posix()
-        if _sealed(file):
+        with file.open("rb") as stream:
+            start = stream.read(max(len(SEALED), len(MAGIC)))
+        # A sealed model's files hold vocabulary and statistics, no rows, and only the model's key opens them.
+        if start.startswith(SEALED):
+            continue
+        if start.startswith(MAGIC):
+            remaining.append(name)
             continue
         if file.suffix == ".parquet":
             try:
@@ -80,12 +87,6 @@ def forget(values: Sequence[str], state: Path) -> Forgotten:
     # Versions that were trained within a privacy budget name their data by a keyed hash.
     contents |= {keyed_content(content, state) for content in contents}
     return Forgotten(rows=rows, blanked=blanked, remaining=remaining, versions=_versions(contents))
-
-
-def _sealed(file: Path) -> bool:
-    """A sealed model's files hold vocabulary and statistics, no rows, and only the model's key opens them."""
-    with file.open("rb") as stream:
-        return stream.read(len(SEALED)) == SEALED
 
 
 def _forms(values: Sequence[str]) -> list[str]:

@@ -5,9 +5,9 @@ parameters, from which the Prefect form, the command line and a deployment's YAM
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Effort = Literal["quick", "standard", "thorough"]
 
@@ -18,6 +18,17 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+def _absolute_source(source: str | None) -> str | None:
+    # Workers run elsewhere than the command in which the path was typed.
+    if source and source.startswith("file:"):
+        return f"file:{Path(source.removeprefix('file:')).absolute()}"
+    return source
+
+
+KeySource = Annotated[str, AfterValidator(_absolute_source)]
+"""Where a key comes from: file:PATH, env:NAME, or a key service's SCHEME:REST."""
+
+
 class SourceSettings(Settings):
     """Where the rows come from."""
 
@@ -25,6 +36,8 @@ class SourceSettings(Settings):
     """A file, folder, glob, `-`, fsspec or SQLAlchemy URL, or `docstrings`, the embedded default."""
     query: str | None = None
     """The SQL query when the source is a database."""
+    data_key: KeySource | None = None
+    """Source of the key that opens sealed files; what TEXT_CLASSIFIER_DATA_KEY names when not given."""
     text_column: str | None = None
     """Found by its usual names when not given."""
     label_column: str | None = None
@@ -266,7 +279,7 @@ class FeedbackSettings(Settings):
 class SecuritySettings(Settings):
     """What protects the model and the service; each part is off until it is named, see docs/security.md."""
 
-    encrypt: str | None = None
+    encrypt: KeySource | None = None
     """Source of the 256-bit key that seals the model in the bento: file:PATH, env:NAME, or a key service's."""
     sign: Path | None = None
     """Private key (PEM, NIST curve) that signs the bento; its public half is written beside it as NAME.pub."""
@@ -284,14 +297,6 @@ class SecuritySettings(Settings):
     """Answer only clients with a certificate of this authority (PEM)."""
     private_requests: bool = False
     """Publish keys by which clients may encrypt requests and get encrypted answers (HPKE)."""
-
-    @field_validator("encrypt")
-    @classmethod
-    def _absolute_source(cls, source: str | None) -> str | None:
-        # Workers run elsewhere than the command in which the path was typed.
-        if source and source.startswith("file:"):
-            return f"file:{Path(source.removeprefix('file:')).absolute()}"
-        return source
 
     @field_validator("sign", "verify", "tls_certificate", "tls_key", "tls_client_ca")
     @classmethod
@@ -323,6 +328,9 @@ class BatchSettings(Settings):
     """Processes; one for each CPU that may be used when not given."""
     threads: int = Field(default=1, gt=0)
     """ONNX Runtime threads a process."""
+    seal: KeySource | None = None
+    """Source of the key that an output ending in .sealed is sealed for; the one that opens sealed inputs when not
+    given."""
 
     def answer_key(self) -> dict[str, object]:
         """The settings that decide what is answered, and nothing of how fast."""

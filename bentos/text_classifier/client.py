@@ -20,8 +20,8 @@ from bentos.text_classifier.envelope import (
     PublishedKey,
     SealedAnswer,
     associated,
-    suite,
 )
+from bentos.text_classifier.key_pairs import suite
 from bentos.text_classifier.network import ENCRYPTION_HEADER, KEYS_PATH
 
 

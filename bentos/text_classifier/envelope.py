@@ -21,10 +21,11 @@ from pathlib import Path
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from pyhpke import AEADId, CipherSuite, KDFId, KEMId, KEMKey
+from pyhpke import KEMKey
 from pyhpke.exceptions import PyHPKEError
 
 from bentos.text_classifier.asgi import JSON_TYPE, Request, Response
+from bentos.text_classifier.key_pairs import suite
 from bentos.text_classifier.network import ENCRYPTION_HEADER, KEYS_PATH
 from bentos.text_classifier.problems import Problem
 
@@ -40,8 +41,6 @@ EXPORTED = b"text_classifier response 1"
 ANSWER_KEY_BYTES = 32
 
 _ANSWER_KEY = "text_classifier.answer_key"
-
-suite = CipherSuite.new(KEMId.DHKEM_X25519_HKDF_SHA256, KDFId.HKDF_SHA256, AEADId.AES256_GCM)
 
 
 class PublishedKey(msgspec.Struct, frozen=True):

@@ -1,7 +1,8 @@
-"""Where the key comes from that protects a sealed model's data key: a file, an environment variable, a KMS.
+"""Where the key comes from that protects the data key of a sealed model or file: a file, a variable, a KMS.
 
 A source is written `file:PATH`, `env:NAME` or `SCHEME:REST`, where SCHEME is an entry point of the group
-`text_classifier.key_providers` of an installed package: a callable from REST to a `KeyProvider`.
+`text_classifier.key_providers` of an installed package: a callable from REST to a `KeyProvider`. A file or variable
+holds a 256-bit key, which both seals and opens, or half of a key pair in PEM (`key_pairs.py`).
 """
 
 import base64
@@ -62,14 +63,14 @@ def provider_of(source: str) -> KeyProvider:
     """The provider that `source` names.
 
     Raises:
-        KeyProblem: the source is unknown, or holds no 256-bit key in base 64 or hexadecimal.
+        KeyProblem: the source is unknown, or holds neither a 256-bit key nor an X25519 key.
     """
     scheme, found, rest = source.partition(":")
     if not found or not rest:
         raise KeyProblem(f"{scheme!r} names no key: write file:PATH or env:NAME")
     if scheme == "file":
         try:
-            return LocalKey(_decoded(Path(rest).read_text("ascii"), source))
+            return _key_in(Path(rest).read_text("ascii"), source)
         except (OSError, UnicodeDecodeError) as error:
             raise KeyProblem(
                 f"the key in {rest} cannot be read: {getattr(error, 'strerror', None) or error}"
@@ -78,7 +79,7 @@ def provider_of(source: str) -> KeyProvider:
         text = os.environ.get(rest)
         if not text:
             raise KeyProblem(f"the environment variable {rest}, which should hold the key, is not set")
-        return LocalKey(_decoded(text, source))
+        return _key_in(text, source)
     for entry in entry_points(group=PROVIDERS, name=scheme):
         return entry.load()(rest)
     raise KeyProblem(f"no installed package provides keys from {scheme!r}; file:PATH and env:NAME are always there")
@@ -89,8 +90,17 @@ def new_key() -> str:
     return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
 
 
-def _decoded(text: str, source: str) -> bytes:
+def _key_in(text: str, source: str) -> KeyProvider:
     text = text.strip()
+    if text.startswith("-----BEGIN"):
+        # Imported here: a single key needs no HPKE.
+        from bentos.text_classifier.key_pairs import key_pair
+
+        return key_pair(text.encode(), source)
+    return LocalKey(_decoded(text, source))
+
+
+def _decoded(text: str, source: str) -> bytes:
     try:
         key = bytes.fromhex(text) if len(text) == 2 * KEY_BYTES else base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error):

@@ -14,6 +14,7 @@ from bentos.text_classifier.manifest import MANIFEST, Manifest, parse
 from bentos.text_classifier.model import ModelError, TextModel
 from bentos.text_classifier.predictor import Predictor
 from tasks.errors import InputError
+from tasks.sealed_files import sealing_key, written_whole
 from tasks.settings import BatchSettings
 
 _LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
@@ -67,12 +68,12 @@ class Answerer:
         top_k = settings.top_k or (1 if manifest.task == "single" else len(manifest.labels))
         self.options = Options(top_k, settings.threshold, frozenset(settings.labels) or None)
         self._predictor = Predictor(self.model)
+        self._key = sealing_key(settings.seal) if settings.seal else None
 
     def write(self, chunk: pa.Table, part: Path) -> None:
-        """Writes the chunk's rows with their answers to `part`, whole or not at all."""
-        unfinished = part.with_name(f".{part.name}")
-        pq.write_table(self.answer(chunk), unfinished, compression="zstd", compression_level=1)
-        unfinished.replace(part)
+        """Writes the chunk's rows with their answers to `part`, whole or not at all; sealed by `settings.seal`."""
+        with written_whole(part, self._key) as sink:
+            pq.write_table(self.answer(chunk), sink, compression="zstd", compression_level=1)
 
     def answer(self, chunk: pa.Table) -> pa.Table:
         """A row an answer or an error, in order."""

@@ -6,8 +6,10 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.batch.output import FORMATS
+from tasks.batch.output import FORMATS, format_suffix
 from tasks.errors import InputError
+from tasks.sealed_files import SUFFIX
+from tasks.settings import SourceSettings
 from tasks.sources import source_of
 from tasks.sources.files import Files, find_files
 from tasks.sources.formats.parquet import MAGIC
@@ -16,16 +18,16 @@ from tasks.sources.opening import open_bytes
 _PIECE = 1 << 20
 
 
-def outputs_of(source: str, output: Path, format: str) -> list[tuple[str, Path]]:
+def outputs_of(source: str, output: Path, format: str, *, sealed: bool = False) -> list[tuple[str, Path]]:
     """Pairs of an input and its output.
 
     An output with a known ending takes all rows of `source`. Any other is a folder: each file that `source`
-    stands for gives a file of its name there, in `format`.
+    stands for gives a file of its name there, in `format`, sealed when asked for.
 
     Raises:
         InputError: a folder is asked for and `source` is no file, or two files would have one output.
     """
-    if output.suffix in FORMATS:
+    if format_suffix(output) in FORMATS:
         return [(source, output)]
     if not isinstance(source_of(source), Files) or source == "-":
         raise InputError(f"{output}: for an input that is no file name one output, ending in {', '.join(FORMATS)}.")
@@ -43,7 +45,7 @@ def outputs_of(source: str, output: Path, format: str) -> list[tuple[str, Path]]
         raise InputError(f"{source}: several files are called {twice[0]!r}; predict their folders one by one.")
     local = "://" not in source
     return [
-        (file.path if local else file.name, output / f"{name}.{format}")
+        (file.path if local else file.name, output / f"{name}.{format}{SUFFIX if sealed else ''}")
         for file, name in zip(files, chosen, strict=True)
     ]
 
@@ -52,12 +54,13 @@ def _stem(path: str) -> str:
     return PurePosixPath(path).name.split(".")[0]
 
 
-def about_rows(source: str) -> int | None:
+def about_rows(settings: SourceSettings) -> int | None:
     """The number of rows as a progress bar needs it, by lines or Parquet's metadata; None when it is not known."""
+    source = settings.source
     if not isinstance(source_of(source), Files) or source == "-":
         return None
     rows = 0
-    for file in find_files(source, Path()):
+    for file in find_files(source, Path(), settings.data_key):
         with open_bytes(file) as stream:
             start = stream.read(len(MAGIC))
             if start == MAGIC:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -10,9 +11,15 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from bentos.text_classifier.keys import KeyProblem, KeyProvider
 from tasks.errors import InputError
+from tasks.sealed_files import KEY_VARIABLE, SUFFIX, opened_when_sealed, sealing_key, written_whole
+from tasks.settings import BatchSettings
 
 Write = Callable[[IO[bytes], pa.Schema, Iterator[pa.Table]], None]
+
+
+_PROBE = b"whether it opens what it seals"
 
 
 def _parquet(sink: IO[bytes], schema: pa.Schema, parts: Iterator[pa.Table]) -> None:
@@ -48,28 +55,69 @@ def _json_lines(sink: IO[bytes], schema: pa.Schema, parts: Iterator[pa.Table]) -
 FORMATS: dict[str, Write] = {".parquet": _parquet, ".csv": _csv, ".jsonl": _json_lines}
 
 
+def format_suffix(output: Path) -> str:
+    """The ending that says the format, whether the output is sealed or not."""
+    return output.with_suffix("").suffix if output.suffix == SUFFIX else output.suffix
+
+
 def format_of(output: Path) -> Write:
     """How `output` is written; raises InputError for a name that says no known format."""
-    if output.suffix not in FORMATS:
+    suffix = format_suffix(output)
+    if suffix not in FORMATS:
         raise InputError(f"{output}: the output's name must end in {', '.join(FORMATS)}.")
-    return FORMATS[output.suffix]
+    return FORMATS[suffix]
 
 
-def join(parts: Sequence[Path], schema: pa.Schema, output: Path) -> int:
+@dataclass(frozen=True)
+class OutputKeys:
+    """Of a sealed output: who it is for, and the source and name of the key under which finished chunks wait for it."""
+
+    recipient: KeyProvider
+    waiting: str
+    name: str
+
+
+def keys_of(output: Path, settings: BatchSettings, data_key: str | None) -> OutputKeys | None:
+    """The keys of an output that is sealed, as its name says; None for one in clear.
+
+    Args:
+        data_key: source of the key that opens sealed inputs; what the environment names when None.
+
+    Raises:
+        InputError: a key is missing or cannot be used, or the name does not say that the output is sealed.
+    """
+    if output.suffix != SUFFIX:
+        if settings.seal:
+            raise InputError(f"{output} would not be sealed: end the name in {SUFFIX}, as in {output.name}{SUFFIX}.")
+        return None
+    own = data_key or os.environ.get(KEY_VARIABLE)
+    source = settings.seal or own
+    if not source:
+        raise InputError(f"{output}: there is no key to seal it for; give --seal file:PATH or env:NAME.")
+    waiting = own or source
+    probe = sealing_key(waiting)
+    try:
+        probe.unwrap(probe.wrap(_PROBE, _PROBE), _PROBE)
+    except KeyProblem as error:
+        raise InputError(
+            f"{output}: finished chunks wait under a key that opens them again, and {waiting} does not ({error}); set"
+            f" {KEY_VARIABLE}, or --data-key."
+        ) from error
+    return OutputKeys(sealing_key(source), waiting, probe.name)
+
+
+def join(parts: Sequence[Path], schema: pa.Schema, output: Path, keys: OutputKeys | None = None) -> int:
     """Writes the parts' rows to `output` in their order, whole or not at all; the number of rows with an error."""
     errors = 0
 
     def tables() -> Iterator[pa.Table]:
         nonlocal errors
         for part in parts:
-            table = pq.read_table(part, schema=schema)
+            with part.open("rb") as stored, opened_when_sealed(stored, str(part), keys and keys.waiting) as stream:
+                table = pq.read_table(stream, schema=schema)
             errors += table.num_rows - table.column("error").null_count
             yield table
 
-    unfinished = output.with_name(f".{output.name}.unfinished")
-    with unfinished.open("wb") as sink:
+    with written_whole(output, keys and keys.recipient) as sink:
         format_of(output)(sink, schema, tables())
-        sink.flush()
-        os.fsync(sink.fileno())
-    unfinished.replace(output)
     return errors

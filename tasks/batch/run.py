@@ -16,7 +16,7 @@ import pyarrow as pa
 from bentos.text_classifier.cpus import share
 from tasks.batch.answers import answer_schema, read_manifest
 from tasks.batch.chunks import digest, read_chunks
-from tasks.batch.output import format_of, join
+from tasks.batch.output import format_of, join, keys_of
 from tasks.batch.worker import Submit, answering
 from tasks.errors import InputError, PipelineError
 from tasks.manifests import Record, content_of
@@ -46,6 +46,8 @@ def batch_predict(
 ) -> BatchResult:
     """Predicts every row of `source.source` into `output` (.parquet, .csv or .jsonl), rows and order kept.
 
+    Where the name goes on with .sealed, the output is sealed for `settings.seal`, and so are its chunks.
+
     Columns: source, line, the extra columns, text, label, score, labels, in_scope, error; of a tagging model
     spans too. A row that cannot be answered stands there with its reason in `error`. The memory needed does
     not depend on the number of rows.
@@ -61,6 +63,9 @@ def batch_predict(
         PipelineError: the output cannot be written, or a process died; what is finished is kept.
     """
     format_of(output)
+    keys = keys_of(output, settings, source.data_key)
+    # A worker's answers wait as chunks, not as the output.
+    working = settings.model_copy(update={"seal": keys and keys.waiting})
     manifest = read_manifest(model)
     if unknown := sorted(set(settings.labels) - set(manifest.labels)):
         raise InputError(f"labels: {unknown[0]!r} is none of the model's labels: {', '.join(manifest.labels[:20])}.")
@@ -68,16 +73,19 @@ def batch_predict(
     try:
         parts.mkdir(parents=True, exist_ok=True)
         with read_chunks(source, settings.chunk_rows) as (chunks, reading):
-            run = _Run(parts, content_of(model, settings.answer_key()), progress)
-            run.predict(chunks, model, settings)
+            run = _Run(parts, content_of(model, settings.answer_key(), keys and keys.name), progress)
+            run.predict(chunks, model, working)
         if not run.parts:
             raise InputError(f"{source.source}: there is a header but no row below it.")
-        errors = join(run.parts, answer_schema(manifest, source.extra_columns), output)
+        errors = join(run.parts, answer_schema(manifest, source.extra_columns), output, keys)
     except OSError as error:
         raise PipelineError(
             f"{output} cannot be written: {error.strerror or error}. Free some space or check the permissions; "
             "finished chunks are kept."
         ) from error
+    finally:
+        if parts.exists() and not any(parts.iterdir()):
+            parts.rmdir()
     shutil.rmtree(parts)
     return BatchResult(
         output=output,

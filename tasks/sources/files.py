@@ -26,18 +26,21 @@ class Files:
         return True
 
     def read(self, reading: Reading) -> Iterator[pa.RecordBatch]:
-        for file in find_files(reading.settings.source, reading.scratch):
+        for file in find_files(reading.settings.source, reading.scratch, reading.settings.data_key):
             yield from read_file(file, reading)
 
 
-def find_files(source: str, scratch: Path) -> list[File]:
+def find_files(source: str, scratch: Path, key: str | None = None) -> list[File]:
     """The files that `source` stands for, by name; hidden ones in folders are left out.
+
+    Args:
+        key: source of the key that opens those that are sealed.
 
     Raises:
         InputError: there is none, or the place cannot be reached.
     """
     if source == "-":
-        return [_standard_input(scratch)]
+        return [_standard_input(scratch, key)]
     try:
         system, path = fsspec.core.url_to_fs(source)
         if system.isdir(path):
@@ -53,7 +56,7 @@ def find_files(source: str, scratch: Path) -> list[File]:
     if not found:
         raise InputError(f"{source}: there is no such file, or the folder holds none; check the path.")
     local = "://" not in source
-    return [File(_shown(name) if local else system.unstrip_protocol(name), name, system) for name in sorted(found)]
+    return [File(_shown(name) if local else system.unstrip_protocol(name), name, system, key) for name in sorted(found)]
 
 
 def _shown(path: str) -> str:
@@ -65,12 +68,12 @@ def _hidden(name: str, folder: str) -> bool:
     return any(part.startswith((".", "_SUCCESS")) for part in inside.split("/") if part)
 
 
-def _standard_input(scratch: Path) -> File:
+def _standard_input(scratch: Path, key: str | None) -> File:
     # Parquet needs seeking, and the encoding is found by reading twice: neither works on a pipe.
     path = scratch / "standard-input"
     with path.open("wb") as copy:
         shutil.copyfileobj(sys.stdin.buffer, copy)
-    return File("standard input", str(path), fsspec.filesystem("file"))
+    return File("standard input", str(path), fsspec.filesystem("file"), key)
 
 
 def read_file(file: File, reading: Reading) -> Iterator[pa.RecordBatch]:

@@ -1,4 +1,4 @@
-"""Opening one file wherever it lies: decompressed by its first bytes, decoded by what it turns out to be."""
+"""Opening one file wherever it lies: unsealed and unpacked by its first bytes, decoded by what it turns out to be."""
 
 import bz2
 import codecs
@@ -17,6 +17,7 @@ import fsspec
 import zstandard
 
 from tasks.errors import InputError
+from tasks.sealed_files import opened_when_sealed
 
 _CHUNK = 1 << 20
 _SAMPLE = 1 << 16
@@ -47,11 +48,15 @@ _BROKEN = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 
 @dataclass(frozen=True)
 class File:
-    """A file of a source: `name` is shown to people, `path` lies in the fsspec file system `system`."""
+    """A file of a source: `name` is shown to people, `path` lies in the fsspec file system `system`.
+
+    `key` is the source of the key that opens it where it is sealed; what the environment names when None.
+    """
 
     name: str
     path: str
     system: fsspec.AbstractFileSystem
+    key: str | None = None
 
     @property
     def suffixes(self) -> list[str]:
@@ -60,21 +65,24 @@ class File:
 
 @contextmanager
 def open_bytes(file: File) -> Iterator[IO[bytes]]:
-    """The file's bytes, decompressed when its first bytes say gzip, zstd, bz2 or xz.
+    """The file's bytes: opened when it is sealed, decompressed when its first bytes say gzip, zstd, bz2 or xz.
 
     Raises:
         InputError: it cannot be opened, is cut off, or is a kind of file that holds no table.
     """
     try:
-        with file.system.open(file.path, "rb") as raw:
-            start = bytes(raw.read(16))  # type: ignore[arg-type]
+        with (
+            file.system.open(file.path, "rb") as stored,
+            opened_when_sealed(stored, file.name, file.key) as raw,  # type: ignore[arg-type]
+        ):
+            start = raw.read(16)
             raw.seek(0)
             for magic, kind in _FOREIGN.items():
                 if start.startswith(magic):
                     raise InputError(f"{file.name} is {kind}.")
             wrap = next((wrap for magic, wrap in _COMPRESSED.items() if start.startswith(magic)), None)
             if wrap is None:
-                yield raw  # type: ignore[misc]
+                yield raw
             else:
                 with wrap(raw) as unpacked:
                     yield unpacked

@@ -12,7 +12,9 @@ from prefect.testing.utilities import prefect_test_harness
 from flows.batch_predict import BatchPredictConfig, batch_predict_flow
 from flows.console import Console, shown_on
 from tasks.errors import InputError
+from tasks.sealed_files import MAGIC, seal_file
 from tests.bentos.model_folder import WORDS, grams_folder, sentence
+from tests.tasks.keys import key_file
 
 LABELS = list(WORDS)
 
@@ -54,6 +56,20 @@ def test_one_output_takes_the_rows_of_all_files(inputs: Path, tmp_path: Path) ->
     rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
     assert [row["line"] for row in rows] == [*range(1, 51), *range(1, 52), *range(1, 53)]
     assert "153 rows by text_classifier:v1, 0 marked with an error" in out.getvalue()
+
+
+def test_a_folder_of_sealed_files_gives_sealed_answers(inputs: Path, tmp_path: Path) -> None:
+    key = key_file(tmp_path / "key")
+    for file in list(inputs.iterdir()):
+        seal_file(file, file.with_name(f"{file.name}.sealed"), key)
+        file.unlink()
+    config = BatchPredictConfig(
+        input=str(inputs), output=tmp_path / "out", model=tmp_path / "model", format="csv", data_key=key, seal=key
+    )
+    assert batch_predict_flow(config)["rows"] == 153
+    files = sorted((tmp_path / "out").iterdir())
+    assert [path.name for path in files] == ["day0.csv.sealed", "day1.csv.sealed", "day2.csv.sealed"]
+    assert all(path.read_bytes().startswith(MAGIC) for path in files)
 
 
 def test_without_a_live_version_one_must_be_named(inputs: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tasks.forget import forget
 from tasks.ingest import ingest
 from tasks.manifests import Table
 from tasks.personal_data import keyed_content, redactor
+from tasks.sealed_files import MAGIC
 from tasks.settings import SourceSettings
 
 ROWS = [
@@ -96,9 +97,10 @@ def test_a_person_is_forgotten_and_the_versions_are_named(tmp_path: Path, monkey
         forget(["an"], state)
 
 
-def test_what_is_sealed_is_passed_by_and_a_broken_table_is_named(tmp_path: Path) -> None:
+def test_a_sealed_model_is_passed_by_and_sealed_rows_and_a_broken_table_are_named(tmp_path: Path) -> None:
     (tmp_path / "records").mkdir()
     (tmp_path / "reference.parquet").write_bytes(SEALED + b"a nonce and what nobody can read")
     (tmp_path / "train.parquet").write_bytes(b"PAR1 cut short")
+    (tmp_path / "rows.csv.sealed").write_bytes(MAGIC + b"rows that nobody can look into")
     done = forget(["ann@mail.example"], tmp_path)
-    assert (done.rows, done.remaining) == ({}, ["train.parquet"])
+    assert (done.rows, done.remaining) == ({}, ["rows.csv.sealed", "train.parquet"])

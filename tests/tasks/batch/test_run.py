@@ -16,9 +16,11 @@ import pytest
 from bentos.text_classifier.model import TextModel
 from tasks.batch import batch_predict
 from tasks.errors import InputError, PipelineError
+from tasks.sealed_files import KEY_VARIABLE, MAGIC, seal_file, unseal_file
 from tasks.settings import BatchSettings, SourceSettings
 from tasks.state import ROOT
 from tests.bentos.model_folder import WORDS, grams_folder, sentence
+from tests.tasks.keys import key_pair_files
 
 FEW = BatchSettings(chunk_rows=100, workers=1)
 LABELS = list(WORDS)
@@ -163,3 +165,60 @@ def test_a_full_disk_is_one_message(tmp_path: Path, model: Path) -> None:
     (tmp_path / "out.csv").mkdir()
     with pytest.raises(PipelineError, match=r"out\.csv cannot be written"):
         batch_predict(SourceSettings(source=str(tmp_path / "in.parquet")), tmp_path / "out.csv", model, FEW)
+
+
+def test_a_sealed_table_is_answered_into_a_sealed_one_and_nothing_lies_in_clear(tmp_path: Path, model: Path) -> None:
+    public, private = key_pair_files(tmp_path)
+    texts = table(tmp_path / "in.parquet", 500)
+    seal_file(tmp_path / "in.parquet", tmp_path / "in.parquet.sealed", public)
+    (tmp_path / "in.parquet").unlink()
+    source = SourceSettings(source=str(tmp_path / "in.parquet.sealed"), data_key=private)
+    output = tmp_path / "out.jsonl.sealed"
+    settings = FEW.model_copy(update={"seal": public, "workers": 2})
+
+    def stop(rows: int, text: str) -> None:
+        if rows >= 300:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        batch_predict(source, output, model, settings, stop)
+    parts = list((tmp_path / "out.jsonl.sealed.parts").glob("[0-9]*"))
+    assert len(parts) >= 3
+    assert all(part.read_bytes().startswith(MAGIC) for part in parts)
+    result = batch_predict(source, output, model, settings)
+    assert result.kept >= 300
+    assert output.read_bytes().startswith(MAGIC)
+    unseal_file(output, tmp_path / "out.jsonl", private)
+    answered = [json.loads(line)["text"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert answered == texts
+    assert not (tmp_path / "out.jsonl.sealed.parts").exists()
+
+
+def test_without_a_key_that_opens_no_sealed_output_is_begun(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    public, _ = key_pair_files(tmp_path)
+    table(tmp_path / "in.parquet", 10)
+    source = SourceSettings(source=str(tmp_path / "in.parquet"))
+    with pytest.raises(InputError, match=r"no key to seal it for; give --seal"):
+        batch_predict(source, tmp_path / "out.csv.sealed", model, FEW)
+    sealed_for_others = FEW.model_copy(update={"seal": public})
+    with pytest.raises(InputError, match=r"finished chunks wait under a key that opens them again"):
+        batch_predict(source, tmp_path / "out.csv.sealed", model, sealed_for_others)
+    with pytest.raises(InputError, match=r"would not be sealed: end the name in \.sealed, as in out\.csv\.sealed"):
+        batch_predict(source, tmp_path / "out.csv", model, sealed_for_others)
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_sealed_table_that_was_changed_leaves_no_output(tmp_path: Path, model: Path) -> None:
+    public, private = key_pair_files(tmp_path)
+    table(tmp_path / "in.parquet", 200)
+    sealed = tmp_path / "in.parquet.sealed"
+    seal_file(tmp_path / "in.parquet", sealed, public)
+    whole = bytearray(sealed.read_bytes())
+    whole[-30] ^= 1
+    sealed.write_bytes(whole)
+    with pytest.raises(InputError, match=r"in\.parquet\.sealed was changed or cut short since it was sealed"):
+        batch_predict(SourceSettings(source=str(sealed), data_key=private), tmp_path / "out.csv", model, FEW)
+    assert not list(tmp_path.glob("out*"))
