@@ -15,6 +15,7 @@ from flows.task_runners import task_runner
 from tasks.architectures import Job
 from tasks.machine import has_gpu
 from tasks.manifests import Candidate, Dataset, Selection
+from tasks.personal_data import redactor
 from tasks.plan import ENSEMBLE, STUDENT, Plan
 from tasks.refit import refit_dataset
 from tasks.search import found
@@ -158,12 +159,12 @@ class Candidates:
 
         def work(folder: Path, progress: Report) -> Candidate:
             hyper = {"seconds": seconds}
-            return student(
-                Job(dataset, folder, config.train, effort, config.seed, hyper, progress=progress), teacher, seconds
-            )
+            job = Job(dataset, folder, config.train, effort, config.seed, hyper, progress=progress)
+            personal = redactor(config.data.personal_data, self.stages.folder.parent)
+            return student(job, teacher, seconds, personal, config.data_key)
 
         unlabelled = Path(config.train.unlabelled) if config.train.unlabelled else None
-        key = (dataset, teacher, config.train, effort, config.seed, seconds)
+        key = (dataset, teacher, config.train, effort, config.seed, seconds, config.data.personal_data)
         if unlabelled is not None and unlabelled.exists():
             key = (*key, unlabelled)
         return self.stages.run(f"train {STUDENT}", work, key, _summary)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from bentos.text_classifier.decoding import DECODERS
+from bentos.text_classifier.personal_data import Redactor
 from bentos.text_classifier.text import fold
 from tasks.architectures import Job, architectures
 from tasks.calibrate import open_model, rows_of
@@ -21,6 +22,7 @@ from tasks.convert import export_graph
 from tasks.cross_validation import with_parts
 from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
+from tasks.personal_data import without_personal_data
 from tasks.rows import Rows
 from tasks.select import held_out
 from tasks.settings import SourceSettings
@@ -39,14 +41,18 @@ CORES = 1.5
 _CHUNK = 1024
 
 
-def student(job: Job, teacher: Candidate, seconds: float) -> Candidate:
+def student(
+    job: Job, teacher: Candidate, seconds: float, personal: Redactor | None = None, data_key: str | None = None
+) -> Candidate:
     """A bag that imitates the teacher's probabilities on training, unlabelled and made-up texts.
 
     Args:
         seconds: about as long the teacher may answer.
+        personal: what unlabelled texts pass through, as the labelled ones did at ingest.
+        data_key: source of the key that opens unlabelled texts which are sealed.
     """
     affordable = int(CORES * 1000.0 * seconds / (teacher.latency_ms or 1.0))
-    texts = [*Rows(job.dataset.train).texts(), *_unlabelled(job)]
+    texts = [*Rows(job.dataset.train).texts(), *_unlabelled(job, personal, data_key)]
     made_up = min(COPIES * len(texts), max(affordable - len(texts), 0))
     texts = texts[:affordable] if affordable < len(texts) else texts + list(_made_up(texts, made_up, job.seed))
     dataset = taught(job, teacher, texts)
@@ -80,15 +86,16 @@ def taught(job: Job, teacher: Candidate, texts: Sequence[str]) -> Dataset:
     return with_parts(job.dataset, {"train": (table, job.folder / "taught.parquet")})
 
 
-def _unlabelled(job: Job) -> list[str]:
+def _unlabelled(job: Job, personal: Redactor | None, data_key: str | None) -> list[str]:
     """Texts of `train.unlabelled` that stand neither in the validation nor in the test part."""
     if job.train.unlabelled is None:
         return []
     known = {fold(text) for part in ("validation", "test") for text in rows_of(job.dataset, part)[0]}
     found = []
     with tempfile.TemporaryDirectory() as scratch:
-        reading = Reading(SourceSettings(source=job.train.unlabelled), Path(scratch), labelled=False)
-        for batch in source_of(job.train.unlabelled).read(reading):
+        settings = SourceSettings(source=job.train.unlabelled, data_key=data_key)
+        batches = source_of(settings.source).read(Reading(settings, Path(scratch), labelled=False))
+        for batch in batches if personal is None else without_personal_data(batches, personal, ["text"]):
             for text, reason in zip(batch["text"].to_pylist(), batch["reason"].to_pylist(), strict=True):
                 if reason is None and text and text.strip() and fold(text) not in known:
                     found.append(text)

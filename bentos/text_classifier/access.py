@@ -44,8 +44,8 @@ class Caller:
     def __init__(self, key: ApiKey, workers: int) -> None:
         self.workers = workers
         self.renew(key)
-        self._texts = 0
-        self._day = 0.0
+        self._texts = _Day()
+        self._explanations = _Day()
 
     def renew(self, key: ApiKey) -> None:
         """Takes over a changed key with full buckets."""
@@ -69,17 +69,32 @@ class Caller:
             raise busy((1.0 - self._left) / self._rate)
         self._left -= 1.0
 
-    def spend_texts(self, count: int) -> None:
-        """Raises 429 beyond the day's texts."""
-        if self.key.texts_a_day is None:
+    def spend(self, texts: int, explanations: int) -> None:
+        """Raises 429 beyond the day's texts or explanations, and then spends neither."""
+        share = 1 / self.workers
+        self._texts.check(texts, self.key.texts_a_day, share, "texts")
+        self._explanations.check(explanations, self.key.explanations_a_day, share, "explanations")
+        self._texts.used += texts
+        self._explanations.used += explanations
+
+
+class _Day:
+    """What was used of a day's budget; the day begins with the first use."""
+
+    def __init__(self) -> None:
+        self.used = 0
+        self._began: float | None = None
+
+    def check(self, count: int, most: int | None, share: float, what: str) -> None:
+        """Raises 429 when `count` more are above this worker's share of the `most` in a day."""
+        if most is None or count == 0:
             return
         now = time.monotonic()
-        if not self._day or now - self._day > _DAY:
-            self._day, self._texts = now, 0
-        if self._texts + count > self.key.texts_a_day / self.workers:
-            wait = str(math.ceil(_DAY - (now - self._day)))
-            raise Problem(429, "this key's texts of the day are used up", headers=((b"retry-after", wait.encode()),))
-        self._texts += count
+        if self._began is None or now - self._began > _DAY:
+            self._began, self.used = now, 0
+        if self.used + count > most * share:
+            wait = str(math.ceil(_DAY - (now - self._began)))
+            raise Problem(429, f"this key's {what} of the day are used up", headers=((b"retry-after", wait.encode()),))
 
 
 async def _publish(envelopes: "Envelopes") -> Response:
@@ -139,13 +154,13 @@ class Access:
         if request.header(ENCRYPTION_HEADER) is not None and self._envelopes is not None:
             body = self._envelopes.open(request, body)
         if isinstance(caller, Caller) and request.scope["path"] != "/feedback":
-            self._check_asked(caller, body)
+            self._check_asked(caller, request.scope["path"], body)
         return body
 
-    def _check_asked(self, caller: Caller, body: bytes) -> None:
+    def _check_asked(self, caller: Caller, path: str, body: bytes) -> None:
         key = caller.key
         explains = "explain" in key.scopes and key.decimals is None
-        if explains and key.texts_a_day is None:
+        if explains and key.texts_a_day is None and key.explanations_a_day is None:
             return
         try:
             asked = _ASKED.decode(body)
@@ -154,7 +169,8 @@ class Access:
         if asked.explain and not explains:
             raise Problem(403, "this key is not for explanations", "explain")
         inputs = sum(len(one.get("data", ())) for one in asked.inputs if isinstance(one, dict))
-        caller.spend_texts(max(1, len(asked.texts) + inputs))
+        texts = max(1, len(asked.texts) + inputs)
+        caller.spend(texts, texts if asked.explain or path == "/explain" else 0)
 
     def seal(self, request: Request, response: Response) -> Response:
         caller = request.caller

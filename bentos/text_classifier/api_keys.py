@@ -23,7 +23,7 @@ _LOOK_SECONDS = 0.5
 _NOBODY = hashlib.sha256(b"nobody").hexdigest()
 
 
-class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One caller. Limits are of the service as a whole, divided evenly among its workers."""
 
     id: str
@@ -39,6 +39,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_body_mb: float | None = None
     texts_a_day: int | None = None
     """Texts that may be asked for in 24 hours, against copying the model."""
+    explanations_a_day: int | None = None
+    """Explanations in 24 hours; each tells of many answers of the model."""
     decimals: int | None = None
     """Decimals that scores are rounded to, without explanations, against copying the model; 0 leaves the label."""
 

@@ -232,8 +232,10 @@ class Application:
         route = path if known else PAGE if path in self._pages else OTHER
         runtime.counters.request(route, status, seconds)
         if runtime.access is not None:
+            asked = path if route is not OTHER else runtime.redact.masked(path)
+            client = runtime.client_name(request)
             record = AccessRecord(
-                time.time(), request.id, request.scope["method"], path, status, seconds * 1e3, request.client_name()
+                time.time(), request.id, request.scope["method"], asked, status, seconds * 1e3, client
             )
             runtime.access.add(lambda: [record])
 

@@ -84,7 +84,9 @@ async def answer_feedback(runtime: Runtime, request: Request, asked: FeedbackBod
     text = runtime.redact(asked.text)
     if text is None:
         raise Problem(422, "the text holds personal data, which is not stored here: take it out", "text")
-    record = FeedbackRecord(time.time(), asked.id, text, asked.label, runtime.identity.version, request.client_name())
+    record = FeedbackRecord(
+        time.time(), asked.id, text, asked.label, runtime.identity.version, runtime.client_name(request)
+    )
     try:
         await runtime.feedback.store(record)
     except RecordsFull as error:

@@ -9,6 +9,7 @@ values stay equal, as in [email:3f9a0c51e2]; `drop` leaves the text out.
 
 import hashlib
 import ipaddress
+import logging
 import re
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
@@ -125,7 +126,9 @@ class Redactor:
         return None if self.policy == "drop" else self.masked(text, found)
 
     def masked(self, text: str, found: list[Found] | None = None) -> str:
-        """The text with every value replaced, also under `drop`."""
+        """The text with every value replaced, also under `drop`; as it is under `keep`."""
+        if self.policy == "keep":
+            return text
         parts, end = [], 0
         for one in find(text) if found is None else found:
             parts += [text[end : one.start], self._stand_in(one.kind, text[one.start : one.end])]
@@ -139,3 +142,17 @@ class Redactor:
         """The hash that stands for `value`; case and separators do not matter."""
         same = re.sub(r"[ ()/-]", "", value.casefold())
         return hashlib.blake2b(same.encode("utf-8", "replace"), key=self._key[:64], digest_size=5).hexdigest()
+
+
+def mask_logs() -> None:
+    """From now on what the process logs, tracebacks included, is masked."""
+    mask, plain = Redactor("mask"), logging.Formatter()
+
+    def masked(record: logging.LogRecord) -> bool:
+        record.msg, record.args = mask.masked(record.getMessage()), ()
+        if record.exc_info:
+            record.exc_text = mask.masked(plain.formatException(record.exc_info))
+        return True
+
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(masked)

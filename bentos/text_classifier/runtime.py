@@ -64,10 +64,17 @@ class Runtime:
         return RecordWriter(Path(self.settings.records), kind, size, keep_all=keep_all)
 
     def _redactor(self) -> Redactor:
-        """What feedback passes through before it is stored."""
+        """What feedback, addresses and unknown paths pass through before they are stored."""
         policy = self.settings.personal_data or "keep"
-        key = records_key(Path(self.settings.records)) if policy == "hash" and self.settings.records else b"off"
+        key = records_key(Path(self.settings.records)) if policy != "keep" and self.settings.records else b"off"
         return Redactor(policy, key)
+
+    def client_name(self, request: Request) -> str:
+        """Who asks, as it may be kept: a key's name, else the address, or what stands for it under a policy."""
+        name = request.client_name()
+        if request.caller is not None or self.redact.policy == "keep":
+            return name
+        return f"client:{self.redact.pseudonym(name)}"
 
     def _prediction_log(self) -> PredictionLog | None:
         if self.settings.records is None or self.settings.prediction_share <= 0:

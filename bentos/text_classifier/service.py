@@ -25,6 +25,7 @@ from bentos.text_classifier.access import guard_from_environment  # noqa: E402
 from bentos.text_classifier.app import Application  # noqa: E402
 from bentos.text_classifier.asgi import Receive, Request, Scope, Send  # noqa: E402
 from bentos.text_classifier.bodies import ExplainBody, FeedbackBody, PredictBody  # noqa: E402
+from bentos.text_classifier.personal_data import mask_logs  # noqa: E402
 
 _COUNTERS = counters_folder()
 
@@ -86,6 +87,8 @@ class TextClassifier:
     async def load(self) -> None:
         """Opens the model and makes real predictions before the service is ready."""
         raise_descriptor_limit()
+        if _SETTINGS.personal_data not in (None, "keep"):
+            mask_logs()
         await application.start()
         settle_memory()
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from bentos.text_classifier.cpus import share
 from bentos.text_classifier.network import API_KEYS_VARIABLE, is_loopback, tls
+from bentos.text_classifier.personal_data import mask_logs
 from bentos.text_classifier.process import counters_folder, limit_libraries, raise_descriptor_limit, settle_memory
 from bentos.text_classifier.settings import SETTINGS, SettingsError, load_settings, model_folder
 
@@ -49,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     except SettingsError as error:
         logger.error("%s", error)
         return 1
+    if settings.personal_data not in (None, "keep"):
+        mask_logs()
     workers, threads = share(settings.workers, options.threads or settings.threads)
     if options.fd is None and not is_loopback(options.host) and not (os.environ.get(API_KEYS_VARIABLE) or options.open):
         logger.error("not listening on %s without API keys: set %s, or give --open", options.host, API_KEYS_VARIABLE)

@@ -18,6 +18,8 @@ from tasks.errors import InputError, PipelineError
 from tasks.serving.record import note, read_live, write_whole
 from tasks.state import state_folder
 
+_LIMITS = ("rate", "max_body_mb", "texts_a_day", "explanations_a_day", "decimals")
+
 
 def file(state: Path) -> Path:
     """Where the keys of the deployment are kept, hashed."""
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _add(options: argparse.Namespace) -> None:
-    limits = {name: getattr(options, name) for name in ("rate", "max_body_mb", "texts_a_day", "decimals")}
+    limits = {name: getattr(options, name) for name in _LIMITS}
     expires = time.time() + options.days * 86400 if options.days else None
     token = add(options.state, options.name, options.scopes, expires=expires, **limits)
     print(token)
@@ -80,11 +82,7 @@ def _revoke(options: argparse.Namespace) -> None:
 def _list(options: argparse.Namespace) -> None:
     for key in _read(options.state):
         expires = f", until {datetime.fromtimestamp(key.expires, UTC):%Y-%m-%d %H:%M} UTC" if key.expires else ""
-        limits = [
-            f"{field} {getattr(key, field):g}"
-            for field in ("rate", "max_body_mb", "texts_a_day", "decimals")
-            if getattr(key, field) is not None
-        ]
+        limits = [f"{field} {getattr(key, field):g}" for field in _LIMITS if getattr(key, field) is not None]
         print(f"{key.name}: {', '.join([*key.scopes, *limits])}{expires}")
 
 
@@ -128,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     adding.add_argument("--rate", type=float, help="requests a second")
     adding.add_argument("--max-body-mb", type=float, help="size of a request")
     adding.add_argument("--texts-a-day", type=int, help="texts in 24 hours")
+    adding.add_argument("--explanations-a-day", type=int, help="explanations in 24 hours")
     adding.add_argument("--decimals", type=int, help="round scores, and give no explanations")
     revoking = commands.add_parser("revoke", help="take a key away, at once")
     revoking.set_defaults(run=_revoke)

@@ -174,6 +174,31 @@ def test_a_key_has_its_texts_of_the_day(service: TestClient, keys: Keys) -> None
     assert service.post("/predict/stream", content=b'{"text": "a"}\n', headers=key).status_code == 403
 
 
+def test_a_key_has_its_explanations_of_the_day(service: TestClient, keys: Keys) -> None:
+    key = keys.add("predict", "explain", explanations_a_day=3)
+    explained = BODY | {"explain": True}
+    assert service.post("/explain", json={"text": SPORT}, headers=key).status_code == 200
+    two = service.post("/predict", json={"texts": [SPORT] * 2, "explain": True}, headers=key)
+    assert two.status_code == 200
+    for path, body in (("/explain", {"text": SPORT}), ("/predict", explained)):
+        answer = service.post(path, json=body, headers=key)
+        assert (answer.status_code, answer.json()["detail"]) == (429, "this key's explanations of the day are used up")
+        assert 0 < int(answer.headers["retry-after"]) <= 86400
+    assert service.post("/predict", json=BODY, headers=key).status_code == 200
+
+
+def test_what_is_refused_for_one_budget_spends_nothing_of_the_other(service: TestClient, keys: Keys) -> None:
+    key = keys.add("predict", "explain", texts_a_day=3, explanations_a_day=1)
+    assert service.post("/predict", json={"texts": [SPORT] * 2, "explain": True}, headers=key).status_code == 429
+    assert service.post("/predict", json={"texts": [SPORT] * 3}, headers=key).status_code == 200
+
+
+def test_a_key_without_a_limit_is_written_as_versions_before_that_limit_read_it(keys: Keys) -> None:
+    keys.add("predict", rate=1.0)
+    (stored,) = json.loads(keys.file.read_text())["keys"]
+    assert set(stored) == {"id", "name", "hash", "scopes", "created", "rate"}
+
+
 @pytest.mark.parametrize(("decimals", "score"), [(0, 1.0), (1, 1.0)])
 def test_a_key_for_rounded_scores_gets_no_others(service: TestClient, keys: Keys, decimals: int, score: float) -> None:
     key = keys.add("predict", "explain", decimals=decimals)

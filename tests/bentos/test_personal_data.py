@@ -1,6 +1,8 @@
 """What counts as personal, what does not, and what each policy leaves of it. All numbers are made up."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,41 @@ def test_feedback_and_predictions_are_recorded_by_the_policy(
         for file in (tmp_path / "records").glob("*.jsonl")
     }
     assert kept == ({"predictions": None} if policy == "drop" else {"predictions": stored, "feedback": stored})
+
+
+@pytest.mark.parametrize("policy", [None, "mask", "hash", "drop"])
+def test_addresses_and_paths_in_records_follow_the_policy(tmp_path: Path, policy: str | None) -> None:
+    folder = tmp_path / "records"
+    settings = ServiceSettings(records=str(folder), access_log=True, personal_data=policy)  # type: ignore[arg-type]
+    application = Application(grams_folder(tmp_path / "model"), settings)
+    with TestClient(application, client=("203.0.113.7", 50000)) as client:
+        assert client.get("/users/ann@mail.example").status_code == 404
+        assert client.post("/predict", json={"texts": ["goal"]}).status_code == 200
+        assert client.post("/feedback", json={"id": "1", "text": "goal", "label": "sport"}).status_code == 200
+    kept = {file.name.partition("-")[0]: file.read_text() for file in folder.glob("*.jsonl")}
+    access = [json.loads(line) for line in kept["access"].splitlines()]
+    assert [line["path"] for line in access][1:] == ["/predict", "/feedback"]
+    clients = {line["client"] for line in access} | {json.loads(kept["feedback"])["client"]}
+    everything = "".join(kept.values())
+    if policy is None:
+        assert (access[0]["path"], clients) == ("/users/ann@mail.example", {"203.0.113.7"})
+        return
+    assert "ann@mail" not in everything
+    assert "203.0.113.7" not in everything
+    # One caller stays one caller, by which feedback is limited.
+    assert len(clients) == 1
+    assert clients.pop().startswith("client:")
+
+
+def test_what_a_process_logs_is_masked_under_a_policy() -> None:
+    code = (
+        "import logging; from bentos.text_classifier.personal_data import mask_logs;"
+        "logging.basicConfig(format='%(asctime)s %(message)s'); mask_logs(); log = logging.getLogger('x');"
+        "log.error('failed for %s', 'ann@mail.example')\n"
+        "try: raise ValueError('no text: bob@mail.example')\n"
+        "except ValueError: log.exception('a text failed')"
+    )
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+    assert "failed for [email]" in seen
+    assert "ValueError: no text: [email]" in seen
+    assert "mail.example" not in seen

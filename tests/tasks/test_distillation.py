@@ -4,13 +4,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bentos.text_classifier.personal_data import Redactor
 from tasks import distillation
 from tasks.architectures import Job
 from tasks.distillation import student
 from tasks.manifests import TaskName
 from tasks.rows import Rows
+from tasks.sealed_files import seal_file
 from tasks.settings import TrainSettings
 from tasks.train import train
+from tests.tasks.keys import key_file
 from tests.tasks.toy import make_dataset
 
 
@@ -30,6 +33,17 @@ def test_a_student_learns_from_its_teacher_and_from_unlabelled_texts(tmp_path: P
     assert targets.dtype == np.float32
     assert ((targets >= 0) & (targets <= 1)).all()
     assert len(targets) == made.settings["texts"]
+
+
+def test_unlabelled_texts_follow_the_policy_of_personal_data_and_may_be_sealed(tmp_path: Path) -> None:
+    data = make_dataset(tmp_path / "data", "single", rows=30)
+    (tmp_path / "more.csv").write_text("text\nsoup for ann@mail.example\nwarm bread\n")
+    key = key_file(tmp_path / "key")
+    seal_file(tmp_path / "more.csv", tmp_path / "more.csv.sealed", key)
+    job = Job(data, tmp_path, TrainSettings(unlabelled=str(tmp_path / "more.csv.sealed")), "quick", 13)
+    assert distillation._unlabelled(job, Redactor("mask"), key) == ["soup for [email]", "warm bread"]
+    assert distillation._unlabelled(job, Redactor("drop"), key) == ["warm bread"]
+    assert distillation._unlabelled(job, None, key) == ["soup for ann@mail.example", "warm bread"]
 
 
 def test_made_up_texts_hold_words_of_the_texts_and_are_the_same_each_time() -> None:
