@@ -160,11 +160,12 @@ class Candidates:
         def work(folder: Path, progress: Report) -> Candidate:
             hyper = {"seconds": seconds}
             job = Job(dataset, folder, config.train, effort, config.seed, hyper, progress=progress)
-            personal = redactor(config.data.personal_data, self.stages.folder.parent)
+            personal = redactor(config.data.personal_data, self.stages.folder.parent, config.data.person_names)
             return student(job, teacher, seconds, personal, config.data_key)
 
         unlabelled = Path(config.train.unlabelled) if config.train.unlabelled else None
-        key = (dataset, teacher, config.train, effort, config.seed, seconds, config.data.personal_data)
+        policy = (config.data.personal_data, config.data.person_names)
+        key = (dataset, teacher, config.train, effort, config.seed, seconds, policy)
         if unlabelled is not None and unlabelled.exists():
             key = (*key, unlabelled)
         return self.stages.run(f"train {STUDENT}", work, key, _summary)

@@ -153,11 +153,11 @@ class Retraining:
                     "label_separator": first.label_separator,
                 }
             )
-        personal = redactor(config.data.personal_data, self.state)
+        personal = redactor(config.data.personal_data, self.state, config.data.person_names)
         table = self.stages.run(
             f"ingest {part}".strip(),
             lambda folder, progress: ingest(settings, folder, config.seed, personal),
-            (settings, config.seed, config.data.personal_data),
+            (settings, config.seed, config.data.personal_data, config.data.person_names),
             lambda made: f"{made.rows:,} rows of {source}" + _set_aside(made.quarantined),
             keep=False,
         )

@@ -9,15 +9,26 @@ import pyarrow as pa
 
 from bentos.text_classifier.personal_data import Policy, Redactor
 from bentos.text_classifier.prediction_log import records_key
+from tasks.names import name_finder
 
 REASON = "personal data"
 
 
-def redactor(policy: Policy, state: Path) -> Redactor | None:
-    """What ingest passes texts through, None where everything is kept; hashes by a key that stays in `state`."""
+def redactor(policy: Policy, state: Path, names: str | None = None) -> Redactor | None:
+    """What ingest passes texts through, None where everything is kept; hashes by a key that stays in `state`.
+
+    Args:
+        names: the spaCy model by which names are found too.
+
+    Raises:
+        InputError: names cannot be found by it.
+    """
     if policy == "keep":
         return None
-    return Redactor(policy, records_key(state / "records") if policy == "hash" else b"")
+    key = records_key(state / "records") if policy == "hash" else b""
+    if names is None:
+        return Redactor(policy, key)
+    return Redactor(policy, key, name_finder(names))
 
 
 def keyed_content(content: str, state: Path) -> str:

@@ -84,6 +84,15 @@ class DataSettings(Settings):
     """Working memory of validation and splitting; larger tables spill to disk."""
     personal_data: Literal["keep", "mask", "hash", "drop"] = "keep"
     """What happens to e-mail addresses, telephone, card and identity numbers, wherever texts are kept."""
+    person_names: str | None = None
+    """spaCy model (name or folder) by which presidio-analyzer finds people's names in training data too; names stay when
+    not given."""
+
+    @model_validator(mode="after")
+    def _names_with_a_policy(self) -> "DataSettings":
+        if self.person_names is not None and self.personal_data == "keep":
+            raise ValueError("data.person_names asks for data.personal_data mask, hash or drop")
+        return self
 
 
 class PrivacySettings(Settings):

@@ -1,7 +1,7 @@
 """Personal data found in texts and taken out of them: e-mail, telephone, card and identity numbers, addresses.
 
-Numbers with a check digit count only when it is right, so that ordinary numbers stay. Names are not
-found: that needs a model of its own. One policy holds wherever texts are kept:
+Numbers with a check digit count only when it is right, so that ordinary numbers stay. Names need a
+model of their own, which may be given. One policy holds wherever texts are kept:
 
 `keep` changes nothing; `mask` puts the kind, as in [email]; `hash` adds a keyed hash, so that equal
 values stay equal, as in [email:3f9a0c51e2]; `drop` leaves the text out.
@@ -11,7 +11,7 @@ import hashlib
 import ipaddress
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 Policy = Literal["keep", "mask", "hash", "drop"]
@@ -88,12 +88,12 @@ _DETECTORS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool] | None], ...
 )
 
 
-def find(text: str) -> list[Found]:
-    """What is personal in `text`, in order and without overlaps."""
-    if not _ANY.search(text):
+def find(text: str, names: Sequence[Found] = ()) -> list[Found]:
+    """What is personal in `text`, in order and without overlaps; of `names` those that no pattern covers."""
+    if not names and not _ANY.search(text):
         return []
     found: list[Found] = []
-    for one in _candidates(text):
+    for one in (*_candidates(text), *names):
         if all(one.end <= other.start or one.start >= other.end for other in found):
             found.append(one)
     return sorted(found, key=lambda one: one.start)
@@ -111,17 +111,21 @@ class Redactor:
 
     Args:
         key: of the hashes; needed for `hash` alone. Whoever has it can test guesses.
+        names: what finds names.
     """
 
-    def __init__(self, policy: Policy, key: bytes = b"") -> None:
+    def __init__(
+        self, policy: Policy, key: bytes = b"", names: Callable[[str], Sequence[Found]] = lambda text: ()
+    ) -> None:
         if policy == "hash" and not key:
             raise ValueError("the policy `hash` needs a key")
         self.policy = policy
         self._key = key
+        self._names = names
 
     def __call__(self, text: str) -> str | None:
         """The text as it may be kept; None when it may not."""
-        if self.policy == "keep" or not (found := find(text)):
+        if self.policy == "keep" or not (found := find(text, self._names(text))):
             return text
         return None if self.policy == "drop" else self.masked(text, found)
 
@@ -130,7 +134,7 @@ class Redactor:
         if self.policy == "keep":
             return text
         parts, end = [], 0
-        for one in find(text) if found is None else found:
+        for one in find(text, self._names(text)) if found is None else found:
             parts += [text[end : one.start], self._stand_in(one.kind, text[one.start : one.end])]
             end = one.end
         return "".join([*parts, text[end:]])
