@@ -11,11 +11,11 @@ TEST ?=
 EFFORT ?=
 ARGS ?=
 
-.PHONY: setup retrain test check up down serve stop status ui doctor lock requirements help
+.PHONY: setup retrain test check up down serve stop status ui doctor audit lock requirements help
 
 help:
 	@echo "make retrain [SOURCE=file TEXT=column LABEL=column TEST=file EFFORT=quick|standard|thorough ARGS='--no-deploy ...']"
-	@echo "make test | check | setup | up | down | serve | stop | status | ui | doctor | lock"
+	@echo "make test | check | setup | up | down | serve | stop | status | ui | doctor | audit | lock"
 
 setup: $(READY)
 
@@ -52,6 +52,10 @@ stop: $(READY)
 
 doctor: $(READY)
 	@$(BIN)/python -m flows.doctor
+
+# Known vulnerabilities of what the live version runs on; needs the network and the extra `audit`.
+audit: $(READY)
+	@$(BIN)/python -m flows.audit $(ARGS)
 
 lock: $(READY)
 	@$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes --no-annotate --no-emit-index-url \

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from bentos.text_classifier.personal_data import Found
 from tasks.errors import InputError
 
-PACKAGE = "presidio-analyzer"
+PACKAGE = "presidio-analyzer==2.2.366"
 
 _PIECE = 20_000
 """Characters that the model reads at a time; its memory grows with them."""
@@ -22,7 +22,7 @@ def name_finder(model: str) -> Callable[[str], list[Found]]:
     """
     if find_spec("presidio_analyzer") is None:
         raise InputError(
-            f"data.person_names needs {PACKAGE}, which is not installed: install the extra `names` and a spaCy model."
+            f"data.person_names needs presidio-analyzer, which is not there: pip install {PACKAGE} and a spaCy model"
         )
     import spacy  # pyright: ignore[reportMissingImports]
     from presidio_analyzer import AnalyzerEngine, RecognizerRegistry  # pyright: ignore[reportMissingImports]

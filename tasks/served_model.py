@@ -1,4 +1,4 @@
-"""The model folder of a version that was packaged."""
+"""A version that was packaged, and its model folder."""
 
 from pathlib import Path
 
@@ -8,7 +8,16 @@ from tasks.serving.record import read_live
 
 
 def served_model(state: Path, bento: str | None) -> Path:
-    """The model folder of the bento tagged `bento` (NAME:VERSION or VERSION), of the live version when None.
+    """The model folder of the bento that `served_bento` finds.
+
+    Raises:
+        InputError: there is no such bento, or nothing is live.
+    """
+    return bento_model(served_bento(state, bento))
+
+
+def served_bento(state: Path, bento: str | None) -> Path:
+    """The bento tagged `bento` (NAME:VERSION or VERSION), that of the live version when None.
 
     Raises:
         InputError: there is no such bento, or nothing is live.
@@ -17,11 +26,11 @@ def served_model(state: Path, bento: str | None) -> Path:
         live = read_live(state)
         if live is None:
             raise InputError("no version is live: name a bento, or run a retrain first.")
-        return bento_model(live.version.path)
+        return live.version.path
     version = bento.removeprefix(f"{NAME}:")
-    folder = bento_model(store() / version)
-    if not version or not folder.is_dir():
+    found = store() / version
+    if not version or not bento_model(found).is_dir():
         known = sorted(path.name for path in store().glob("*") if path.is_dir())
         listed = ", ".join(known[-5:]) or "none"
         raise InputError(f"{bento}: there is no such bento in {store()}; the latest there: {listed}.")
-    return folder
+    return found

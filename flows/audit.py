@@ -1,0 +1,35 @@
+"""What is known against the packages that a version runs on: `python -m flows.audit`, online."""
+
+from pydantic import BaseModel, ConfigDict
+
+from flows import command_line
+from flows.console import current
+from tasks.audit import audit
+from tasks.errors import PipelineError
+from tasks.served_model import served_bento
+from tasks.state import state_folder
+
+
+class AuditConfig(BaseModel):
+    """Asks pip-audit about every package in a bento's bill of materials; fails where something is known."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    bento: str | None = None
+    """The version to check; the live one when not given."""
+
+
+def main(config: AuditConfig) -> None:
+    """The command."""
+    bento = served_bento(state_folder(), config.bento)
+    packages, found = audit(bento)
+    for one in found:
+        fixed = f"fixed in {', '.join(one.fixed)}" if one.fixed else "not fixed yet"
+        current().line(f"{one.package} {one.version}: {one.id}, {fixed}")
+    if found:
+        raise PipelineError(f"{bento.name}: {len(found)} known vulnerabilities in its {packages} packages.")
+    current().line(f"{bento.name}: nothing is known against its {packages} packages")
+
+
+if __name__ == "__main__":
+    command_line.run(AuditConfig, "python -m flows.audit", state_folder() / "logs" / "audit.log", main)
