@@ -6,6 +6,8 @@ from typing import Any
 
 from tasks.machine import shared_cores
 from tasks.manifests import Dataset
+from tasks.pretrained.encoder import Shape
+from tasks.pretrained.names import open_pretrained
 from tasks.settings import TrainSettings
 from tasks.support_vectors import FOLDED_ROWS, FOLDS
 
@@ -17,11 +19,15 @@ Hyper = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Cost:
-    """Processor seconds of one pass over a word, and how many passes are made; `parallel` work uses two cores."""
+    """Processor seconds of one pass over a word, and how many passes are made; `parallel` work uses two cores.
+
+    That of a `pretrained` encoder is of `minilm`'s size; another one's is in proportion to its weights of matrices.
+    """
 
     word: float
     passes: Callable[[Dataset, Hyper], float]
     parallel: bool = True
+    pretrained: bool = False
 
 
 def _epochs(dataset: Dataset, hyper: Hyper) -> float:
@@ -48,9 +54,9 @@ COSTS: dict[str, Cost] = {
     "lstm": Cost(6.0e-5, _epochs),
     "gru": Cost(6.0e-5, _epochs),
     "transformer": Cost(6.0e-5, _epochs),
-    "encoder": Cost(1.5e-3, _epochs),
-    "stack": Cost(5.0e-4, _embedding),
-    "private_encoder": Cost(5.0e-4, lambda dataset, hyper: 1.2),
+    "encoder": Cost(1.5e-3, _epochs, pretrained=True),
+    "stack": Cost(5.0e-4, _embedding, pretrained=True),
+    "private_encoder": Cost(5.0e-4, lambda dataset, hyper: 1.2, pretrained=True),
     "private_linear": Cost(2.5e-6, lambda dataset, hyper: hyper["epochs"]),
 }
 """Taken on the reference machine of `machine.py`, on 8,000 docstrings; wider models of more effort cost more."""
@@ -59,12 +65,20 @@ _UNKNOWN = Cost(1e-4, _epochs)
 _WIDER = {"quick": 1.0, "standard": 1.5, "thorough": 2.5}
 
 
+def _size(shape: Shape) -> float:
+    """Multiplications for a token, as multiples of what `minilm` makes."""
+    return shape.layers * shape.width * (4 * shape.width + 2 * shape.hidden) / (6 * 384 * (4 * 384 + 2 * 1536))
+
+
 def estimate(name: str, dataset: Dataset, hyper: Hyper, train: TrainSettings, effort: str, speed: float) -> float:
     """Seconds to train the structure called `name` once on this machine, without a bound on its time.
 
     Args:
         hyper: its hyper-parameters for this data.
         speed: of the machine, beside the reference one.
+
+    Raises:
+        InputError: `train.pretrained` names no encoder.
     """
     cost = COSTS.get(name, _UNKNOWN)
     if train.epochs and "epochs" in hyper:
@@ -72,5 +86,6 @@ def estimate(name: str, dataset: Dataset, hyper: Hyper, train: TrainSettings, ef
     wider = _WIDER[effort] if cost.passes is _epochs and name != "encoder" else 1.0
     # A text costs a little beside its words.
     words = dataset.profile.total_tokens + 2 * dataset.rows["train"]
-    work = words * cost.word * cost.passes(dataset, hyper) * wider
+    size = _size(open_pretrained(train.pretrained, dataset).shape) if cost.pretrained else 1.0
+    work = words * cost.word * size * cost.passes(dataset, hyper) * wider
     return (START + work / (shared_cores() if cost.parallel else 1.0)) / speed

@@ -63,8 +63,8 @@ def package(
         _seal(source / IN_BENTO / "model", security.encrypt)
     built = _build(source, name, lineage, folder, sealed=security.encrypt is not None)
     write_sbom(built, f"{NAME}:{name}", content)
-    if security.sign is not None:
-        sign(built, security.sign)
+    if security.signer is not None:
+        sign(built, security.signer)
     path = _place(built, name)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return Package(tag=f"{NAME}:{name}", path=path, size_bytes=size, content=content)

@@ -111,8 +111,9 @@ class TrainSettings(Settings):
 
     candidates: tuple[str, ...] = ()
     """Names of architectures; by effort, language and size when empty."""
-    pretrained: str = "minilm"
-    """`minilm` (the packaged English encoder), a folder in Hugging Face's format, or hf://name."""
+    pretrained: str = "auto"
+    """`minilm` or `multilingual` (the packaged encoders; `auto` is the first for English, the second for the rest),
+    a folder in Hugging Face's format, or hf://name."""
     epochs: int | None = Field(default=None, gt=0)
     """Most passes over the data."""
     batch_size: int | None = Field(default=None, gt=0)
@@ -285,6 +286,22 @@ class FeedbackSettings(Settings):
     """New rows for which a retrain is worth its time."""
 
 
+class SigstoreSettings(Settings):
+    """Who signs, as a certificate of sigstore says it."""
+
+    identity: str = Field(min_length=1)
+    """E-mail address, or URL of a workflow."""
+    issuer: str = Field(min_length=1)
+    """Who vouches for the identity (OpenID Connect), such as https://accounts.google.com."""
+    trust: Path | None = None
+    """Trust configuration (JSON) of a sigstore of one's own; the public one when not given, which must be reached."""
+
+    @field_validator("trust")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path and path.absolute()
+
+
 class SecuritySettings(Settings):
     """What protects the model and the service; each part is off until it is named, see docs/security.md."""
 
@@ -294,6 +311,8 @@ class SecuritySettings(Settings):
     """Private key (PEM, NIST curve) that signs the bento; its public half is written beside it as NAME.pub."""
     verify: Path | None = None
     """Public key (PEM) that every bento must be signed by; that beside `sign` when not given."""
+    sigstore: SigstoreSettings | None = None
+    """Sign and verify through sigstore instead, without a key of one's own."""
     require_keys: bool = False
     """Answer only callers with an API key: python -m tasks.serving.keys add NAME."""
     force_open: bool = False
@@ -313,9 +332,20 @@ class SecuritySettings(Settings):
         return path and path.absolute()
 
     @property
-    def public_key(self) -> Path | None:
-        """By what bentos are verified; None when they are not."""
-        return self.verify or (self.sign and self.sign.with_name(f"{self.sign.name}.pub"))
+    def signer(self) -> Path | SigstoreSettings | None:
+        """Private key or identity that signs bentos; None when they are not signed."""
+        return self.sign or self.sigstore
+
+    @property
+    def trusted(self) -> Path | SigstoreSettings | None:
+        """Public key or identity by which bentos are verified; None when they are not."""
+        return self.verify or (self.sign and self.sign.with_name(f"{self.sign.name}.pub")) or self.sigstore
+
+    @model_validator(mode="after")
+    def _one_signer(self) -> "SecuritySettings":
+        if self.sigstore is not None and (self.sign or self.verify):
+            raise ValueError("security.sigstore signs and verifies without a key: leave security.sign and verify out")
+        return self
 
 
 class BatchSettings(Settings):

@@ -1,25 +1,42 @@
-"""Bentos signed and verified: OpenSSF model signing with a key of one's own, over every file of the bento.
+"""Bentos signed and verified: OpenSSF model signing over every file, by a key of one's own or through sigstore.
 
 Outside the signed set lie the signature itself and the wrapped data key of a sealed model, so that
 rotation keeps the signature; a wrapped key that was changed opens nothing.
 """
 
+import os
 import re
 from pathlib import Path
+from typing import Any
 
 from bentos.text_classifier.manifest import WRAPPED_KEY
 from tasks.errors import DeploymentError, InputError
+from tasks.settings import SigstoreSettings
 
 SIGNATURE = "signature.sig"
+TOKEN_VARIABLE = "SIGSTORE_IDENTITY_TOKEN"
+"""Holds an identity token for sigstore, where the place of the run does not give one itself."""
+
 _UNSIGNED = (SIGNATURE, f"src/bentos/text_classifier/model/{WRAPPED_KEY}")
 
 
-def sign(bento: Path, private_key: Path) -> None:
-    """Writes `signature.sig` into the bento, and the public half of the key beside it when it is not there.
+def sign(bento: Path, signer: Path | SigstoreSettings) -> None:
+    """Writes `signature.sig` into the bento, and the public half of a key beside it when it is not there.
+
+    Args:
+        signer: file of a private key, or who signs through sigstore.
 
     Raises:
-        InputError: the key cannot be used.
+        InputError: the key cannot be used, or nobody says who signs.
+        DeploymentError: sigstore does not answer, or does not sign.
     """
+    if isinstance(signer, SigstoreSettings):
+        _sign_through_sigstore(bento, signer)
+    else:
+        _sign_by_key(bento, signer)
+
+
+def _sign_by_key(bento: Path, private_key: Path) -> None:
     # Imported here: the library takes a second to import.
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
     from model_signing import signing
@@ -38,22 +55,42 @@ def sign(bento: Path, private_key: Path) -> None:
         beside.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
 
 
-def verify(bento: Path, public_key: Path) -> None:
+def _sign_through_sigstore(bento: Path, signer: SigstoreSettings) -> None:
+    from model_signing import signing
+    from sigstore.oidc import detect_credential
+
+    try:
+        token = os.environ.get(TOKEN_VARIABLE) or detect_credential("sigstore")
+        if not token:
+            raise InputError(
+                f"security.sigstore: nothing here says who signs: set {TOKEN_VARIABLE} to an identity token, or run"
+                " where the platform gives one, as CI services do"
+            )
+        config = signing.Config().use_sigstore_signer(identity_token=token, trust_config=signer.trust)
+        config.set_hashing_config(_hashing(bento)).sign(bento, bento / SIGNATURE)
+    except InputError:
+        raise
+    except Exception as error:  # of the libraries for network, certificates and trust below it
+        raise DeploymentError(
+            f"{bento.name} is not signed: {_unreachable(error)}; security.sign signs by a key, without a network"
+        ) from error
+
+
+def verify(bento: Path, trusted: Path | SigstoreSettings) -> None:
     """Returns when the bento is as it was signed.
 
+    Args:
+        trusted: file of a public key, or who signed through sigstore.
+
     Raises:
-        DeploymentError: it is not signed, not by this key, or a file was changed, added or removed; files are named.
+        DeploymentError: it is not signed, not by whom is trusted, or a file was changed, added or removed; files are
+            named. Or sigstore does not answer.
         InputError: the key cannot be read.
     """
-    from model_signing import verifying
-
     signature = bento / SIGNATURE
     if not signature.is_file():
         raise DeploymentError(f"{bento.name} is not signed: {SIGNATURE} is missing; it is not served")
-    try:
-        verifier = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
-    except (OSError, ValueError) as error:
-        raise InputError(f"security.verify: {public_key} holds no usable public key: {error}") from error
+    verifier = _by_sigstore(bento, trusted) if isinstance(trusted, SigstoreSettings) else _by_key(trusted)
     if links := [entry for entry in bento.rglob("*") if entry.is_symlink()]:
         raise DeploymentError(f"{bento.name} holds a link, {links[0].relative_to(bento)}; it is not served")
     try:
@@ -62,6 +99,33 @@ def verify(bento: Path, public_key: Path) -> None:
         raise DeploymentError(
             f"{bento.name} is not what was signed, and is not served: {_differences(error)}"
         ) from error
+
+
+def _by_key(public_key: Path) -> Any:
+    from model_signing import verifying
+
+    try:
+        return verifying.Config().use_elliptic_key_verifier(public_key=public_key)
+    except (OSError, ValueError) as error:
+        raise InputError(f"security.verify: {public_key} holds no usable public key: {error}") from error
+
+
+def _by_sigstore(bento: Path, trusted: SigstoreSettings) -> Any:
+    from model_signing import verifying
+
+    try:
+        return verifying.Config().use_sigstore_verifier(
+            identity=trusted.identity, oidc_issuer=trusted.issuer, trust_config=trusted.trust
+        )
+    except Exception as error:  # as in signing
+        raise DeploymentError(
+            f"{bento.name} cannot be verified, and is not served: {_unreachable(error)}; security.sigstore.trust may"
+            " name a trust configuration in a file"
+        ) from error
+
+
+def _unreachable(error: Exception) -> str:
+    return f"sigstore cannot be used from here ({str(error) or type(error).__name__})"
 
 
 def _differences(error: Exception) -> str:
@@ -73,7 +137,7 @@ def _differences(error: Exception) -> str:
         "removed": re.findall(r"Missing files in model '[^']*': ([^'\"]+)", text),
     }
     said = [f"{what}: {', '.join(names)}" for what, names in found.items() if names]
-    return "; ".join(said) or f"the signature is not by the key that is trusted ({text or type(error).__name__})"
+    return "; ".join(said) or f"the signature is not by who is trusted ({text or type(error).__name__})"
 
 
 def _hashing(bento: Path):

@@ -13,7 +13,7 @@ from tasks.examples import training_texts
 from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
 from tasks.pretrained.encoder import encode_tokens, pooled
-from tasks.pretrained.folder import Pretrained, unread
+from tasks.pretrained.names import open_pretrained
 from tasks.settings import Effort, TrainSettings
 from tasks.training import Recipe, fit
 
@@ -36,7 +36,7 @@ class FineTuned:
     def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
         if dataset.task not in KINDS or not KINDS[dataset.task].pooled:
             return "it gives one answer a text"
-        return unread(dataset, train)
+        return None
 
     def hyper(self, dataset: Dataset, effort: Effort) -> dict[str, Any]:
         few = dataset.rows["train"] < FEW
@@ -58,7 +58,7 @@ class FineTuned:
 
     def fit(self, job: Job) -> Candidate:
         hyper = self.hyper(job.dataset, job.effort) | job.hyper
-        pretrained = Pretrained.open(job.train.pretrained)
+        pretrained = open_pretrained(job.train.pretrained, job.dataset).reduced_to(training_texts(job.dataset))
         most = job.train.max_length or hyper["max_length"]
         encoder = pretrained.fitted_encoder(training_texts(job.dataset), most)
         settings = encoder.settings
@@ -86,7 +86,7 @@ class FineTuned:
             rates=rates(pretrained.shape.layers, hyper["layer_decay"]),
         )
         trained = fit(job, build, [encoder], recipe)
-        hyper |= {"max_length": settings.max_length, "pretrained": job.train.pretrained}
+        hyper |= {"max_length": settings.max_length, "pretrained": pretrained.name}
         return save(job, self.name, trained, {settings.file: encoder.dump()}, [settings], hyper)
 
 

@@ -23,7 +23,7 @@ from tasks.candidate import save
 from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
 from tasks.ngrams import sparse
-from tasks.pretrained.folder import Pretrained, unread
+from tasks.pretrained.names import open_pretrained
 from tasks.privacy import guarantee, secret_uniform
 from tasks.private_training import Features, Rows, train_privately
 from tasks.settings import Effort, TrainSettings
@@ -149,7 +149,7 @@ class PrivateEncoder:
     space: Mapping[str, Range] = {}
 
     def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
-        return unasked(dataset, train) or unread(dataset, train)
+        return unasked(dataset, train)
 
     def hyper(self, dataset: Dataset, effort: Effort) -> dict[str, Any]:
         # Not the length that the training texts have, which would tell of them.
@@ -157,7 +157,7 @@ class PrivateEncoder:
 
     def fit(self, job: Job) -> Candidate:
         hyper = self.hyper(job.dataset, job.effort) | job.hyper
-        pretrained = Pretrained.open(job.train.pretrained)
+        pretrained = open_pretrained(job.train.pretrained, job.dataset)
         tokens = pretrained.token_encoder(job.train.max_length or hyper["max_length"])
 
         def encode(texts: Sequence[str], tell: Tell) -> Encoded:
@@ -175,7 +175,7 @@ class PrivateEncoder:
             features = embed(embedder, tokens, texts, tell)
             return Encoded(features, tokens.settings, {tokens.settings.file: tokens.dump()}, model)
 
-        hyper |= {"max_length": tokens.settings.max_length, "pretrained": job.train.pretrained}
+        hyper |= {"max_length": tokens.settings.max_length, "pretrained": pretrained.name}
         return fit(self.name, job, hyper, encode)
 
 

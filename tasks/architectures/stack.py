@@ -17,7 +17,8 @@ from tasks.candidate import save
 from tasks.manifests import Candidate, Dataset
 from tasks.ngrams import fit_grams, sparse
 from tasks.pretrained.encoder import encode_tokens, pooled
-from tasks.pretrained.folder import Pretrained, unread
+from tasks.pretrained.model import Pretrained
+from tasks.pretrained.names import open_pretrained
 from tasks.settings import Effort, TrainSettings
 from tasks.support_vectors import FOLDED_ROWS, Judged, Machines, Part, Solution, probable
 from tasks.training import Trained
@@ -33,7 +34,7 @@ class Stack:
     space: Mapping[str, Range] = {}
 
     def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
-        return unfit(dataset) or unread(dataset, train)
+        return unfit(dataset)
 
     def hyper(self, dataset: Dataset, effort: Effort) -> dict[str, Any]:
         return {
@@ -57,7 +58,7 @@ class Stack:
             min_df=1 if len(train.texts) < SMALL else 2,
             max_features=hyper["max_features"],
         )
-        pretrained = Pretrained.open(job.train.pretrained)
+        pretrained = open_pretrained(job.train.pretrained, job.dataset).reduced_to(train.texts)
         tokens = pretrained.fitted_encoder(train.texts, job.train.max_length or hyper["max_length"])
         inputs, last, middle = sentence(pretrained, tokens)
         embedder = keras.Model(inputs, ops.concatenate([last, middle], axis=1))
@@ -88,6 +89,7 @@ class Stack:
         )
         files = {encoder.settings.file: encoder.dump() for encoder in (grams, tokens)}
         chosen |= {"max_features": hyper["max_features"], "max_length": tokens.settings.max_length}
+        chosen |= {"pretrained": pretrained.name}
         return save(job, self.name, trained, files, [grams.settings, tokens.settings], chosen)
 
 

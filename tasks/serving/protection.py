@@ -49,10 +49,11 @@ def environment(security: SecuritySettings, state: Path, role: Role) -> dict[str
 
 def verified(command: list[str], version: Version) -> list[str]:
     """The command, behind the check of the bento's signature where one is asked for; see `verified.py`."""
-    public_key = version.security.public_key
-    if public_key is None:
+    trusted = version.security.trusted
+    if trusted is None:
         return command
-    return [sys.executable, "-m", "tasks.serving.verified", str(public_key), str(version.path), *command]
+    by = str(trusted) if isinstance(trusted, Path) else trusted.model_dump_json()
+    return [sys.executable, "-m", "tasks.serving.verified", by, str(version.path), *command]
 
 
 def check_address(host: str, security: SecuritySettings) -> None:

@@ -1,5 +1,6 @@
-"""`python -m tasks.serving.verified PUBLIC_KEY BENTO COMMAND...`: verifies a bento, then becomes its process.
+"""`python -m tasks.serving.verified TRUSTED BENTO COMMAND...`: verifies a bento, then becomes its process.
 
+TRUSTED is the path of a public key, or `SigstoreSettings` as JSON.
 Every start of a worker goes through here, a restart after a crash too, before any code of the bento runs.
 """
 
@@ -10,13 +11,15 @@ from typing import NoReturn
 
 from tasks.errors import PipelineError
 from tasks.package import bento_source
+from tasks.settings import SigstoreSettings
 from tasks.signing import verify
 
 
-def main(public_key: str, bento: str, *command: str) -> NoReturn:
+def main(trusted: str, bento: str, *command: str) -> NoReturn:
     """Does not return when the bento is as it was signed."""
     try:
-        verify(Path(bento), Path(public_key))
+        by = SigstoreSettings.model_validate_json(trusted) if trusted.startswith("{") else Path(trusted)
+        verify(Path(bento), by)
     except PipelineError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_status)

@@ -48,7 +48,7 @@ def launch(
     environment |= protection.environment(version.security, state, role)
     return subprocess.Popen(
         protection.verified(command, version),
-        cwd=ROOT if version.security.public_key else version.path / "src",
+        cwd=ROOT if version.security.trusted else version.path / "src",
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=log,

@@ -8,17 +8,25 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from model_signing import signing, verifying
 from packaging.utils import canonicalize_name
+from pydantic import ValidationError
+from sigstore import oidc
+from sigstore.errors import TUFError
 
 from bentos.text_classifier.manifest import GRAPH, MANIFEST, WRAPPED_KEY
 from bentos.text_classifier.model import ModelError, TextModel
 from tasks.errors import DeploymentError, InputError
 from tasks.manifests import Package
 from tasks.package import bento_model, package
-from tasks.settings import SecuritySettings, ServeSettings
-from tasks.signing import SIGNATURE, sign, verify
+from tasks.serving import protection, verified
+from tasks.serving.record import Version
+from tasks.settings import SecuritySettings, ServeSettings, SigstoreSettings
+from tasks.signing import SIGNATURE, TOKEN_VARIABLE, sign, verify
 from tasks.smoke import smoke
 from tasks.state import ROOT
 from tests.bentos.model_folder import grams_folder
@@ -42,8 +50,8 @@ def bento(tmp_path: Path, security: SecuritySettings) -> Path:
 
 
 def check(bento: Path, security: SecuritySettings) -> None:
-    assert security.public_key
-    verify(bento, security.public_key)
+    assert security.trusted
+    verify(bento, security.trusted)
 
 
 def test_a_bento_as_it_was_signed_is_accepted(bento: Path, security: SecuritySettings) -> None:
@@ -95,10 +103,10 @@ def test_no_signature_and_a_stranger_s_signature_are_refused(
     bento: Path, security: SecuritySettings, tmp_path: Path
 ) -> None:
     sign(bento, signing_key(tmp_path / "stranger.pem"))
-    with pytest.raises(DeploymentError, match="is not served: the signature is not by the key that is trusted"):
+    with pytest.raises(DeploymentError, match="is not served: the signature is not by who is trusted"):
         check(bento, security)
     (bento / SIGNATURE).write_text("{}")
-    with pytest.raises(DeploymentError, match="is not served: the signature is not by the key that is trusted"):
+    with pytest.raises(DeploymentError, match="is not served: the signature is not by who is trusted"):
         check(bento, security)
     (bento / SIGNATURE).unlink()
     with pytest.raises(DeploymentError, match=r"is not signed: signature\.sig is missing"):
@@ -118,6 +126,81 @@ def test_a_key_that_is_none_is_bad_input(tmp_path: Path, bento: Path) -> None:
         sign(bento, tmp_path / "bad.pem")
     with pytest.raises(InputError, match=r"bad\.pem holds no usable public key"):
         verify(bento, tmp_path / "bad.pem")
+
+
+IDENTITY = SigstoreSettings(identity="ann@mail.example", issuer="https://accounts.example")
+
+
+@pytest.fixture
+def sigstore(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """A sigstore by a key: signs for a token, verifies for one identity; the tokens that it saw."""
+    private = signing_key(tmp_path / "sigstore.pem")
+    tokens = []
+
+    def signer(config: signing.Config, *, identity_token: str, trust_config: Path | None) -> signing.Config:
+        tokens.append(identity_token)
+        return config.use_elliptic_key_signer(private_key=private)
+
+    def verifier(config: verifying.Config, *, identity: str, oidc_issuer: str, trust_config: Path | None) -> Any:
+        right = (identity, oidc_issuer) == (IDENTITY.identity, IDENTITY.issuer)
+        key = private if right else signing_key(tmp_path / "stranger.pem")
+        public = load_pem_private_key(key.read_bytes(), None).public_key()
+        (tmp_path / "pub").write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        return config.use_elliptic_key_verifier(public_key=tmp_path / "pub")
+
+    monkeypatch.setattr(signing.Config, "use_sigstore_signer", signer)
+    monkeypatch.setattr(verifying.Config, "use_sigstore_verifier", verifier)
+    monkeypatch.setenv(TOKEN_VARIABLE, "who I am")
+    return tokens
+
+
+def test_sigstore_signs_for_a_token_and_verifies_an_identity(tmp_path: Path, sigstore: list[str]) -> None:
+    settings = SecuritySettings(sigstore=IDENTITY)
+    bento = lay_out(tmp_path).path
+    assert settings.signer
+    sign(bento, settings.signer)
+    assert sigstore == ["who I am"]
+    check(bento, settings)
+    with pytest.raises(DeploymentError, match="is not by who is trusted"):
+        verify(bento, IDENTITY.model_copy(update={"identity": "ben@mail.example"}))
+    (bento / MODEL / "grams.npz").unlink()
+    with pytest.raises(DeploymentError, match=r"removed: src/bentos/text_classifier/model/grams\.npz$"):
+        check(bento, settings)
+
+
+def test_a_worker_is_started_behind_the_check_of_the_identity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = []
+    monkeypatch.setattr(verified, "verify", lambda bento, trusted: asked.append((bento, trusted)))
+    monkeypatch.setattr(os, "chdir", lambda folder: None)
+    monkeypatch.setattr(os, "execv", lambda program, command: asked.append(command))
+    version = Version.of(lay_out(tmp_path), SERVE, SecuritySettings(sigstore=IDENTITY))
+    command = protection.verified(["serve", "--port", "0"], version)
+    verified.main(*command[3:])
+    assert asked == [(version.path, IDENTITY), ("serve", "--port", "0")]
+
+
+def test_without_an_identity_or_a_network_sigstore_says_so(
+    tmp_path: Path, bento: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(config: object, **options: object) -> None:
+        raise TUFError("Failed to refresh TUF metadata")
+
+    monkeypatch.setattr(oidc, "detect_credential", lambda client: None)
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    with pytest.raises(InputError, match="nothing here says who signs: set SIGSTORE_IDENTITY_TOKEN"):
+        sign(bento, IDENTITY)
+    monkeypatch.setenv(TOKEN_VARIABLE, "who I am")
+    monkeypatch.setattr(signing.Config, "use_sigstore_signer", unreachable)
+    monkeypatch.setattr(verifying.Config, "use_sigstore_verifier", unreachable)
+    with pytest.raises(DeploymentError, match=r"is not signed: sigstore cannot be used from here \(Failed to refresh"):
+        sign(bento, IDENTITY)
+    with pytest.raises(DeploymentError, match=r"cannot be verified, and is not served: sigstore cannot be used"):
+        verify(bento, IDENTITY)
+
+
+def test_a_key_and_sigstore_together_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match=r"security\.sigstore signs and verifies without a key"):
+        SecuritySettings(sigstore=IDENTITY, sign=tmp_path / "key")
 
 
 @pytest.fixture(scope="module")

@@ -55,15 +55,6 @@ def test_a_stack_gives_several_labels(tmp_path):
     assert parse((candidate.folder / MANIFEST).read_bytes()).task == "multi"
 
 
-def test_the_packaged_encoder_is_kept_from_other_languages(tmp_path):
-    dataset = make_dataset(tmp_path / "data")
-    german = dataset.model_copy(update={"profile": dataset.profile.model_copy(update={"language": "Latin"})})
-    for name in ("encoder", "stack"):
-        assert architectures()[name].skip(dataset, TrainSettings()) is None
-        assert "reads English" in (architectures()[name].skip(german, TrainSettings()) or "")
-        assert architectures()[name].skip(german, TrainSettings(pretrained="some/folder")) is None
-
-
 def test_lower_layers_learn_more_slowly():
     found = rates(3, 0.5)
     assert found == {"block_2/": 1.0, "block_1/": 0.5, "block_0/": 0.25, "embedding/": 0.125, "logits/": 5.0}
