@@ -38,8 +38,8 @@ def test_rotation_keeps_the_signature_and_follows_the_live_version(
     assert live
     for version in live.versions:
         assert version.security == security.model_copy(update={"encrypt": new})
-        assert security.public_key
-        verify(version.path, security.public_key)
+        assert security.trusted
+        verify(version.path, security.trusted)
         assert TextModel.load(bento_model(version.path), key=new).manifest.labels
         with pytest.raises(ModelError):
             TextModel.load(bento_model(version.path), key=old)
