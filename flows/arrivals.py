@@ -42,23 +42,23 @@ class Watch:
     """Remembers fingerprints in a file; `changed` is true once for each change that has settled.
 
     A change counts when two looks in a row see the same new fingerprint, so that a file that is
-    still being written starts nothing. The first look only remembers.
+    still being written starts nothing. The first look only remembers, be it that nothing was there yet.
     """
 
     def __init__(self, memory: Path) -> None:
         self.memory = memory
-        self._unsettled: dict[str, str] = {}
+        self._unsettled: dict[str, str | None] = {}
 
     def changed(self, name: str, seen: str | None) -> bool:
         known = json.loads(self.memory.read_text()) if self.memory.exists() else {}
-        if seen is None or known.get(name) == seen:
+        first = name not in known
+        if not first and (seen is None or known[name] == seen):
             self._unsettled.pop(name, None)
             return False
-        settled = name not in known or self._unsettled.get(name) == seen
+        settled = first or self._unsettled.get(name) == seen
         self._unsettled[name] = seen
         if not settled:
             return False
-        first = name not in known
         self.memory.parent.mkdir(parents=True, exist_ok=True)
         self.memory.write_text(json.dumps({**known, name: seen}))
         return not first

@@ -31,6 +31,20 @@ def test_a_source_that_is_gone_is_no_change(tmp_path):
     assert not watch.changed("source", "a")
 
 
+def test_the_first_file_that_lands_counts_once_where_nothing_was_before(tmp_path):
+    watch, folder = Watch(tmp_path / "watched.json"), tmp_path / "incoming"
+
+    def look() -> bool:
+        return watch.changed("incoming", fingerprint(str(folder), None))
+
+    seen = [look()]
+    folder.mkdir()
+    seen.append(look())
+    (folder / "one.csv").write_text("text,label\n")
+    seen += [look(), look(), look()]
+    assert seen == [False, False, False, True, False]
+
+
 def test_a_file_that_lands_in_a_folder_changes_its_fingerprint(tmp_path):
     (tmp_path / "one.csv").write_text("text,label\n")
     before = fingerprint(str(tmp_path), None)
