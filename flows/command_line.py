@@ -20,7 +20,7 @@ def parse(config: type[Config], program: str, arguments: list[str]) -> Config:
     """The typed parameters in `arguments`; lists may be given as `a,b` or repeated.
 
     Raises:
-        InputError: a value is refused; the message names the option.
+        InputError: an option is unknown or its value is refused; the message names it.
     """
     shell = type(
         config.__name__,
@@ -34,6 +34,7 @@ def parse(config: type[Config], program: str, arguments: list[str]) -> Config:
                 cli_kebab_case=True,
                 cli_hide_none_type=True,
                 cli_avoid_json=True,
+                cli_exit_on_error=False,
                 # The environment and .env files of a machine must not change what a run does.
                 env_prefix="MODEL_SERVICE_OPTION_",
             ),
@@ -44,7 +45,8 @@ def parse(config: type[Config], program: str, arguments: list[str]) -> Config:
     except ValidationError as error:
         raise InputError("\n".join(_option_error(entry) for entry in error.errors())) from error
     except SettingsError as error:
-        raise InputError(str(error)) from error
+        wrong = str(error).removeprefix("error parsing CLI: ")
+        raise InputError(f"{wrong}; `{program} --help` lists the options") from error
     return config.model_validate(parsed.model_dump())
 
 

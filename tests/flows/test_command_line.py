@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -57,11 +58,18 @@ def test_help_names_every_parameter():
     assert done.stderr == ""
 
 
-def test_an_unknown_option_ends_with_status_2_and_is_named(capsys):
-    with pytest.raises(SystemExit) as ended:
-        retrain("--nonsense")
-    assert ended.value.code == 2
-    assert "--nonsense" in capsys.readouterr().err
+@pytest.mark.parametrize("mistyped", ["--nonsense", "x.csv", "--train.nonsense=1"])
+def test_an_unknown_option_is_one_line_that_names_it(mistyped, capsys):
+    with pytest.raises(InputError, match=re.escape(mistyped)) as refused:
+        retrain(mistyped)
+    assert "--help" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_option_without_its_value_is_named():
+    with pytest.raises(InputError, match="--source: expected one argument"):
+        retrain("--source")
 
 
 def test_a_wrong_value_ends_the_command_with_status_2_and_one_message():
