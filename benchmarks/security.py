@@ -1,8 +1,9 @@
 """Attacks tried on a small real service and what a person sees; and what each control costs.
 
-    python -m benchmarks.security [--json FILE] [--requests N]
+    python -m benchmarks.security [--json FILE] [--seconds S] [--rounds N]
 
-Needs no data: the model is made in a moment. Everything happens in a temporary folder and in this process.
+Needs wrk and no data: the model is made in a moment, and everything happens in a temporary folder. The attacks go to an
+application in this process, the load to worker processes; `security_costs.py` says how it is measured.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import psutil
 from starlette.testclient import TestClient
 
 from benchmarks.linear_model import write_linear_model
+from benchmarks.security_costs import COLUMNS, throughput
 from bentos.text_classifier.access import Access
 from bentos.text_classifier.api_keys import ApiKey, ApiScope, dump_keys, new_token
 from bentos.text_classifier.app import Application
@@ -39,11 +41,12 @@ from bentos.text_classifier.personal_data import Redactor
 from bentos.text_classifier.sealing import rewrap, seal_folder
 from bentos.text_classifier.settings import ServiceSettings
 from tasks.errors import PipelineError
+from tasks.sealed_files import seal_file, unseal_file
 from tasks.serving.protection import check_address
 from tasks.settings import SecuritySettings
 from tasks.signing import sign, verify
 from tests.bentos.serving import worker
-from tests.tasks.keys import key_file, signing_key
+from tests.tasks.keys import key_file, key_pair_files, signing_key
 
 BODY = {"texts": ["a goal in the last minute of the match"]}
 OTHER_ROUTE = "/v2/models/text_classifier/infer"
@@ -60,19 +63,25 @@ class Refused(Exception):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="also write the tables here")
-    parser.add_argument("--requests", type=int, default=300, help="requests a control is timed by")
+    parser.add_argument("--seconds", type=int, default=3, help="of one load")
+    parser.add_argument("--rounds", type=int, default=5, help="loads of every control")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         attacks = [_try(name, attack) for name, attack in _attacks(Path(folder))]
-        costs = [*_costs_of_loading(Path(folder)), *_costs_of_requests(Path(folder), options.requests)]
-        costs += _costs_of_idle_connections(Path(folder))
+        costs = [*_costs_of_loading(Path(folder)), *_costs_of_idle_connections(Path(folder))]
+        sealed = (Path(folder) / "timed-sealed", f"file:{Path(folder) / 'rotated.key'}")
+        loads = throughput(Path(folder) / "timed", sealed, Path(folder) / "loads", options.seconds, options.rounds)
     for attack in attacks:
         print(f"{'refused' if attack['refused'] else 'SUCCEEDED':10}{attack['attack']:48}{attack['seen'][:110]}")
     print()
     for cost in costs:
         print(f"{cost['control']:48}{cost['figure']:12.3f} {cost['unit']}")
+    print("\n|", " | ".join(COLUMNS.values()), "|\n" + "|---" * len(COLUMNS) + "|")
+    for load in loads:
+        cells = (f"{load[name]:,.3f}" if isinstance(load[name], float) else load[name] for name in COLUMNS)
+        print("|", " | ".join(cells), "|")
     if options.json:
-        options.json.write_text(json.dumps({"attacks": attacks, "costs": costs}, indent=2) + "\n")
+        options.json.write_text(json.dumps({"attacks": attacks, "costs": costs, "loads": loads}, indent=2) + "\n")
     if not all(attack["refused"] for attack in attacks):
         raise SystemExit("an attack succeeded")
 
@@ -110,6 +119,14 @@ def _attacks_on_files(folder: Path) -> Iterator[tuple[str, Callable[[], object]]
     yield "add a file to a signed bento", lambda: verify(_harmed(bento, "src/planted.py", lambda _: b"x"), public)
     yield "remove a file from a signed bento", lambda: verify(_harmed(bento, "src/code.py", lambda _: None), public)
     yield "sign it again with a key of one's own", lambda: verify(_resigned(bento, folder), public)
+    rows, rows_key = _sealed_rows(folder)
+    opening = partial(unseal_file, output=folder / "opened")
+    yield "read sealed rows without their key", lambda: opening(rows)
+    yield "read sealed rows with another key", lambda: opening(rows, key=key_file(folder / "other"))
+    yield "read sealed rows with the public key", lambda: opening(rows, key=rows_key[0])
+    yield "flip one bit of sealed rows", lambda: opening(_changed(rows, _flip), key=rows_key[1])
+    yield "cut sealed rows short", lambda: opening(_changed(rows, lambda b: b[:-70]), key=rows_key[1])
+    yield "put sealed rows after one another", lambda: opening(_changed(rows, lambda b: b + b), key=rows_key[1])
     yield "listen on every address without keys", lambda: check_address("0.0.0.0", SecuritySettings())
 
 
@@ -117,7 +134,8 @@ def _attacks_on_service(folder: Path) -> Iterator[tuple[str, Callable[[], object
     file = folder / "api_keys.json"
     key, limited = _api_key("predict"), _api_key("predict", rate=1.0)
     narrow, gone = _api_key("feedback"), _api_key("predict", expires=1.0)
-    file.write_text(dump_keys([one for one, _ in (key, limited, narrow, gone)]))
+    daily = _api_key("predict", "explain", texts_a_day=3, explanations_a_day=1)
+    file.write_text(dump_keys([one for one, _ in (key, limited, narrow, gone, daily)]))
     with _service(folder, Access(file, Envelopes(folder / "envelopes"), 1)) as client:
         ask = _asking(client)
         yield "ask without a key", lambda: ask({})
@@ -126,6 +144,11 @@ def _attacks_on_service(folder: Path) -> Iterator[tuple[str, Callable[[], object
         yield "ask with an expired key", lambda: ask(gone[1])
         yield "get explanations with a key for predictions", lambda: ask(key[1], BODY | {"explain": True})
         yield "ask more often than the key allows", lambda: [ask(limited[1]) for _ in range(5)]
+        yield "ask for more texts than a day has", lambda: ask(daily[1], {"texts": ["a goal"] * 4})
+        yield (
+            "ask for more explanations than a day has",
+            lambda: ask(daily[1], {"texts": ["a goal"] * 2, "explain": True}),
+        )
         yield "send a body of 9 MB", lambda: ask(key[1], {"texts": ["a" * 9_000_000]})
         yield "send JSON nested 100,000 deep", lambda: ask(key[1], content=b"[" * 100_000)
         yield "send a body of random bytes", lambda: ask(key[1], content=os.urandom(1000))
@@ -162,36 +185,22 @@ def _costs_of_loading(folder: Path) -> list[dict[str, Any]]:
         ("load it sealed", _seconds(lambda: TextModel.load(sealed, key=key)), "s"),
         ("seal it", sealing, "s"),
         ("rotate its key", _seconds(lambda: rewrap(sealed, provider_of(key), provider_of(other))), "s"),
+        ("encrypt a request, the client's part", 1e3 * _seconds_to_encrypt(folder, 200), "ms"),
         ("its size", sum(file.stat().st_size for file in plain.iterdir()) / 1e6, "MB"),
         (
             "redact 1,000 texts",
-            _seconds(lambda: [mask(f"call {n} now, ann@a.example") for n in range(1000)]),
-            "s",
+            1e3 * _seconds(lambda: [mask(f"call {n} now, ann@a.example") for n in range(1000)]),
+            "ms",
         ),
     ]
     return [{"control": name, "figure": figure, "unit": unit} for name, figure, unit in figures]
 
 
-def _costs_of_requests(folder: Path, requests: int) -> list[dict[str, Any]]:
-    file = folder / "timed_keys.json"
-    key = _api_key("predict")
-    file.write_text(dump_keys([key[0]]))
-    costs = []
-    guards: list[tuple[str, Guard | None]] = [
-        ("nothing on", None),
-        ("API keys", Access(file, None, 1)),
-        ("API keys and encrypted requests", Access(file, Envelopes(folder / "timed-envelopes"), 1)),
-    ]
-    for name, guard in guards:
-        with _service(folder, guard) as client:
-            if "encrypted" in name:
-                private = _private(client, key[1])
-                took = _seconds(lambda private=private: [private.ask("/predict", BODY) for _ in range(requests)])
-            else:
-                ask = _asking(client)
-                took = _seconds(lambda ask=ask: [ask(key[1]) for _ in range(requests)])
-        costs.append({"control": f"a request, {name}, client included", "figure": took / requests * 1e3, "unit": "ms"})
-    return costs
+def _seconds_to_encrypt(folder: Path, requests: int) -> float:
+    with _service(folder, Access(None, Envelopes(folder / "timed-envelopes"), 1)) as client:
+        private, body = _private(client, {}), json.dumps(BODY).encode()
+        private.seal("/predict", body)
+        return _seconds(lambda: [private.seal("/predict", body) for _ in range(requests)]) / requests
 
 
 def _costs_of_idle_connections(folder: Path) -> list[dict[str, Any]]:
@@ -235,6 +244,19 @@ def _signed(bento: Path) -> tuple[Path, Path]:
     private = signing_key(bento.parent / "signing.pem")
     sign(bento, private)
     return bento, private.with_name("signing.pem.pub")
+
+
+def _sealed_rows(folder: Path) -> tuple[Path, tuple[str, str]]:
+    keys = key_pair_files(folder)
+    (folder / "rows.csv").write_text("text,label\na goal,sport\n")
+    seal_file(folder / "rows.csv", folder / "rows.csv.sealed", keys[0])
+    return folder / "rows.csv.sealed", keys
+
+
+def _changed(file: Path, change: Callable[[bytes], bytes]) -> Path:
+    copy = Path(tempfile.mkdtemp(dir=file.parent)) / file.name
+    copy.write_bytes(change(file.read_bytes()))
+    return copy
 
 
 def _resigned(bento: Path, folder: Path) -> Path:

@@ -10,7 +10,6 @@ under --cache; without a network it is skipped, and the table says so.
 import argparse
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -27,6 +26,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from benchmarks import wrk
 from benchmarks.serving_models import tiny_folder, transformer_folder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,15 +53,13 @@ CASES = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
     parser.add_argument("--servers", default=",".join(SERVERS))
     parser.add_argument("--models", default="tiny,transformer")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--cache", type=Path, default=ROOT / "data" / "state" / "benchmarks")
     options = parser.parse_args()
-    for program in ("wrk", "taskset"):
-        if not shutil.which(program):
-            sys.exit(f"{program} is needed: apt-get install wrk util-linux")
+    wrk.needed("wrk", "taskset")
     cases = [case for case in CASES if case.model in options.models.split(",")]
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as place:
@@ -152,36 +150,29 @@ def _body(words: int, texts: int) -> bytes:
     return json.dumps({"texts": text}).encode()
 
 
-def _measure(server: str, process: Process, case: Case, work: Path, seconds: float) -> dict[str, Any]:
+def _measure(server: str, process: Process, case: Case, work: Path, seconds: int) -> dict[str, Any]:
     script = work / "post.lua"
     body = _body(case.words, case.texts).decode()
-    script.write_text(
-        f'wrk.method = "POST"\nwrk.body = [==[{body}]==]\nwrk.headers["Content-Type"] = "application/json"\n'
-    )
+    script.write_text(wrk.post(body))
     url = f"http://127.0.0.1:{process.port}/predict"
-    command = ["taskset", "-c", LOAD_CPU, "wrk", "-t1", f"-c{case.connections}", "--latency", "-s", str(script), url]
-    subprocess.run([*command, "-d1s"], check=True, capture_output=True)
+    pinned = ("taskset", "-c", LOAD_CPU)
+    wrk.run(url, script, case.connections, 1, pinned)
     before = _cpu_seconds(process.tree)
-    ran = subprocess.run([*command, f"-d{seconds:g}s"], check=True, capture_output=True, text=True).stdout
+    load = wrk.run(url, script, case.connections, seconds, pinned)
     cpu = _cpu_seconds(process.tree) - before
-    requests = int(_found(r"(\d+) requests in", ran))
-    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", ran)
     return {
         "server": server, **case._asdict(),
-        "requests_per_second": float(_found(r"Requests/sec:\s+([\d.]+)", ran)),
-        "p50_ms": _milliseconds(_found(r"(?m)^\s+50%\s+(\S+)", ran)),
-        "p99_ms": _milliseconds(_found(r"(?m)^\s+99%\s+(\S+)", ran)),
-        "cpu_seconds_per_1000_texts": 1000 * cpu / max(requests * case.texts, 1),
-        "refused": int(refused[1]) if refused else 0,
+        "requests_per_second": load.rate, "p50_ms": load.p50_ms, "p99_ms": load.p99_ms,
+        "cpu_seconds_per_1000_texts": 1000 * cpu / max(load.requests * case.texts, 1), "refused": load.refused,
     }  # fmt: skip
 
 
 def _at_load(
-    server: str, process: Process, alone: dict[str, Any], generator: Path, work: Path, seconds: float
+    server: str, process: Process, alone: dict[str, Any], generator: Path, work: Path, seconds: int
 ) -> dict[str, Any]:
     """Latency at 70 % of the throughput that was measured with 16 connections, requests sent when they are due."""
     rate = 0.7 * alone["requests_per_second"]
-    command = ["taskset", "-c", LOAD_CPU, str(generator), str(process.port), "64", f"{rate:.1f}", f"{seconds:g}"]
+    command = ["taskset", "-c", LOAD_CPU, str(generator), str(process.port), "64", f"{rate:.1f}", str(seconds)]
     ran = subprocess.run(command, input=_body(alone["words"], 1), capture_output=True, check=True).stdout
     found = json.loads(ran)
     return {
@@ -207,7 +198,7 @@ print(json.dumps({"rate": done / (time.perf_counter() - start), "cpu": (time.pro
 """
 
 
-def _ceilings(folder: Path, model: str, seconds: float) -> list[dict[str, Any]]:
+def _ceilings(folder: Path, model: str, seconds: int) -> list[dict[str, Any]]:
     """Texts a second of the model in process, on the server's CPU."""
     rows = []
     for words, batch in ((10, 1), (10, 16), (10, 64), (200, 1), (200, 16)):
@@ -247,20 +238,6 @@ def _cpu_seconds(tree: psutil.Process) -> float:
         times = process.cpu_times()
         total += times.user + times.system
     return total
-
-
-def _found(pattern: str, text: str) -> str:
-    match = re.search(pattern, text)
-    if match is None:
-        sys.exit(f"wrk gave no figures:\n{text}")
-    return match[1]
-
-
-def _milliseconds(text: str) -> float:
-    for unit, factor in (("us", 1e-3), ("ms", 1.0), ("s", 1e3), ("m", 6e4)):
-        if text.endswith(unit):
-            return round(float(text.removesuffix(unit)) * factor, 3)
-    raise ValueError(text)
 
 
 def _open_loop(work: Path) -> Path | None:

@@ -1,7 +1,5 @@
 """A protected deployment as strangers and its own checks meet it."""
 
-import datetime
-import ipaddress
 import json
 import ssl
 import subprocess
@@ -12,10 +10,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from bentos.text_classifier.client import PrivateClient
 from bentos.text_classifier.keys import provider_of
@@ -29,31 +23,8 @@ from tasks.serving.protection import check_address
 from tasks.serving.record import history
 from tasks.settings import SecuritySettings
 from tasks.signing import sign
-from tests.tasks.keys import key_file, signing_key
+from tests.tasks.keys import certificate, key_file, signing_key
 from tests.tasks.serving.bento import SERVE, known, lay_out
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for this machine, signed by itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    folder.mkdir(exist_ok=True)
-    (folder / "tls.pem").write_bytes(made.public_bytes(Encoding.PEM))
-    (folder / "tls.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return folder / "tls.pem", folder / "tls.key"
 
 
 @pytest.fixture(scope="module")
