@@ -1,6 +1,7 @@
 """Which model structures are tried on this data with this effort, and in how much time."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 from pydantic import Field
 
@@ -10,7 +11,7 @@ from tasks.errors import InputError
 from tasks.kinds import KINDS
 from tasks.machine import machine_speed
 from tasks.manifests import Dataset, Record
-from tasks.settings import Effort, TrainSettings
+from tasks.settings import Effort, Metric, TrainSettings
 
 SECONDS: dict[Effort, float] = {"quick": 60.0, "standard": 600.0, "thorough": 3600.0}
 """For up to `WORDS` words of training text; more in proportion."""
@@ -78,12 +79,19 @@ def plan(dataset: Dataset, train: TrainSettings, effort: Effort, speed: float | 
         speed: of this machine; measured when not given.
 
     Raises:
-        InputError: an unknown name, no structure fits the data, or trials were asked for together with folds.
+        InputError: an unknown name, a metric of another kind of task, no structure fits the data, or trials were
+            asked for together with folds.
     """
     known = architectures()
     if unknown := [name for name in train.candidates if name not in (*known, *DERIVED)]:
         names = ", ".join((*known, *DERIVED))
         raise InputError(f"train.candidates: no such model structure {unknown[0]!r}; there are {names}")
+    metrics = [name for name in get_args(Metric) if name in ("accuracy", *KINDS[dataset.task].figures)]
+    if train.metric and train.metric not in metrics:
+        raise InputError(
+            f"train.metric: {train.metric} is no metric of this kind of task ({dataset.task}); "
+            f"there are {', '.join(metrics)}"
+        )
     if train.trials and train.folds:
         raise InputError("train.trials: a search is judged by the validation part; leave train.folds out")
     speed = machine_speed() if speed is None else speed

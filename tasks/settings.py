@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Effort = Literal["quick", "standard", "thorough"]
+Metric = Literal["accuracy", "macro_f1", "micro_f1", "span_f1"]
 
 
 class Settings(BaseModel):
@@ -85,8 +86,8 @@ class DataSettings(Settings):
     personal_data: Literal["keep", "mask", "hash", "drop"] = "keep"
     """What happens to e-mail addresses, telephone, card and identity numbers, wherever texts are kept."""
     person_names: str | None = None
-    """spaCy model (name or folder) by which presidio-analyzer finds people's names in training data too; names stay when
-    not given."""
+    """spaCy model (name or folder) by which presidio-analyzer finds people's names in training data too; names stay
+    when not given."""
 
     @model_validator(mode="after")
     def _names_with_a_policy(self) -> "DataSettings":
@@ -122,7 +123,7 @@ class TrainSettings(Settings):
     """Peak of the schedule."""
     max_length: int | None = Field(default=None, gt=0)
     """Tokens kept of a text; from the data when not set."""
-    metric: Literal["accuracy", "macro_f1", "micro_f1", "span_f1"] | None = None
+    metric: Metric | None = None
     """What candidates are compared by: accuracy, or for multi-label micro_f1 and for tagging span_f1."""
     target: float | None = Field(default=None, gt=0, le=1)
     """Stop training once the metric reaches this on the validation part."""

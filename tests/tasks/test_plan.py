@@ -33,6 +33,22 @@ def test_more_effort_tries_more_structures(toy: Dataset) -> None:
     assert quick.skipped["encoder"] == "not tried with effort quick"
 
 
+@pytest.mark.parametrize(
+    ("task", "metric", "others"),
+    [
+        ("single", "span_f1", "accuracy, macro_f1"),
+        ("single", "micro_f1", "accuracy, macro_f1"),
+        ("multi", "span_f1", "accuracy, macro_f1, micro_f1"),
+        ("tagging", "micro_f1", "accuracy, macro_f1, span_f1"),
+    ],
+)
+def test_a_metric_of_another_kind_of_task_is_refused_with_the_names_of_its_own(
+    toy: Dataset, task: str, metric: str, others: str
+) -> None:
+    with pytest.raises(InputError, match=f"train.metric: {metric} is no metric .*{task}.*; there are {others}$"):
+        made(toy.model_copy(update={"task": task}), "quick", metric=metric)
+
+
 def test_what_is_planned_fits_the_time_of_the_effort(toy: Dataset) -> None:
     for rows, words in ((300, 3_000), (10_000, 150_000), (200_000, 3_000_000)):
         for effort in ("quick", "standard", "thorough"):
