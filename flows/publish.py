@@ -17,18 +17,22 @@ def publish(run: RunReport, folder: Path, copy: Path | None) -> Path:
 
     Returns:
         The path of the HTML page.
+
+    Raises:
+        PipelineError: a JSON file cannot be written.
     """
     page = report(run, folder)
     card = model_card(run)
     (folder / "MODEL_CARD.md").write_text(card, "utf-8")
-    for path in filter(None, (folder / "report.json", copy)):
-        write_json(run, path)
+    write_json(run, folder / "report.json")
     content = as_json(run)
     create_link_artifact(link=page.as_uri(), link_text="report", key=PAGE_KEY)
     create_markdown_artifact(markdown=card, key="model-card")
     for key, rows in _tables(content).items():
         if rows:
             create_table_artifact(table=rows, key=key)
+    if copy is not None:
+        write_json(run, copy)
     return page
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from prefect import flow
 from prefect.events import emit_event
 
-from flows import command_line
+from flows import beforehand, command_line
 from flows.config import RetrainConfig
 from flows.console import current
 from flows.exclusive import exclusive
@@ -35,6 +35,7 @@ def retrain(config: RetrainConfig) -> dict[str, Any]:
     """
     console = current()
     state = state_folder()
+    beforehand.check(config)
     with recorded(), exclusive(state, wait=config.wait, console=console):
         folder = _run_folder(state)
         run = Retraining(config, state, console)

@@ -1,5 +1,6 @@
 """All that a run found out, and its JSON form."""
 
+import contextlib
 import json
 import math
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ import msgspec
 from pydantic import Field
 
 from bentos.text_classifier.manifest import Privacy
+from tasks.errors import PipelineError
 from tasks.manifests import (
     Checked,
     Converted,
@@ -80,15 +82,25 @@ def as_json(run: RunReport) -> dict[str, Any]:
 
 
 def write_json(run: RunReport, path: Path) -> None:
-    """Writes `as_json(run)` as strict JSON; the file appears whole or not at all."""
+    """Writes `as_json(run)` as strict JSON; the file appears whole or not at all.
+
+    Raises:
+        PipelineError: `path` cannot be written.
+    """
     unfinished = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished.write_text(json.dumps(as_json(run), ensure_ascii=False, indent=2, allow_nan=False) + "\n", "utf-8")
-    unfinished.replace(path)
+    content = json.dumps(as_json(run), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(content, "utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise PipelineError(f"the report cannot be written to {path}: {error.strerror}") from error
 
 
 def hashes(run: RunReport, *, released: bool = False) -> dict[str, str]:
-    """The chain from data through code and model to the bento, each by the SHA-256 of its content.
+    """The chain from data through code and model to the bento and its deployment, each by the SHA-256 of its content.
 
     Args:
         released: they leave the house with the model; hashes of rows under a privacy budget, by which a guess of
@@ -102,8 +114,9 @@ def hashes(run: RunReport, *, released: bool = False) -> dict[str, str]:
         "variants": run.optimised,
         "evaluation": run.evaluation,
         "bento": run.package,
+        "deployment": run.deployment,
     }
-    return {"code": run.code} | {name: link.content for name, link in links.items() if link}
+    return {"code": run.code} | {name: link.content for name, link in links.items() if link and link.content}
 
 
 def finite(value: Any) -> Any:

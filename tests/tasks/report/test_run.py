@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.errors import PipelineError
 from tasks.manifests import Table, Verdict
 from tasks.report import RunReport, write_json
 from tasks.report.run import as_json, finite
@@ -41,7 +42,7 @@ def test_the_file_is_strict_json_and_whole(tmp_path: Path) -> None:
     assert [one["name"] for one in written["variants"] if one["picked"]] == ["float32"]
     assert written["smoke"] == [{"name": "contract", "passed": True}]
     assert "smoke" not in written["deployment"]
-    assert {"code", "split", "model", "evaluation", "bento"} <= set(written["hashes"])
+    assert {"code", "split", "model", "evaluation", "bento", "deployment"} <= set(written["hashes"])
 
 
 def test_a_refusal_without_a_bento_is_written_too(tmp_path: Path) -> None:
@@ -53,6 +54,15 @@ def test_a_refusal_without_a_bento_is_written_too(tmp_path: Path) -> None:
     assert written["bento"] is None
     assert written["deployment"] is None
     assert written["smoke"] == []
+
+
+def test_where_no_file_can_stand_nothing_half_written_is_left(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "file").write_text("")
+    for path, reason in ((tmp_path / "out", "Is a directory"), (tmp_path / "file" / "out.json", "File exists")):
+        with pytest.raises(PipelineError, match=f"the report cannot be written to {path}: {reason}"):
+            write_json(RunReport(source="x.csv"), path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "out"]
 
 
 def test_a_run_that_ended_at_the_data_tells_of_the_data(tmp_path: Path) -> None:
