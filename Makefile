@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-SOURCE ?=
-TEXT ?=
-LABEL ?=
-TEST ?=
-EFFORT ?=
-ARGS ?=
+# Given after `make`, and only there: a variable of the same name in the environment means something else.
+SOURCE :=
+TEXT :=
+LABEL :=
+TEST :=
+EFFORT :=
+ARGS :=
 
 .PHONY: setup retrain test check up down serve stop status ui doctor audit lock requirements help
 
@@ -30,10 +31,11 @@ $(READY): requirements.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input --no-deps --require-hashes -r requirements.lock
 	@touch $(READY)
 
+# Make gives the shell these variables in its environment, where an apostrophe in a name is no quote.
 retrain: $(READY)
 	@$(BIN)/python -m flows.system server >/dev/null
-	@$(BIN)/python -m flows.retrain $(if $(SOURCE),--source '$(SOURCE)') $(if $(TEXT),--text-column '$(TEXT)') \
-		$(if $(LABEL),--label-column '$(LABEL)') $(if $(TEST),--test-source '$(TEST)') $(if $(EFFORT),--effort '$(EFFORT)') $(ARGS)
+	@$(BIN)/python -m flows.retrain $(if $(SOURCE),--source "$$SOURCE") $(if $(TEXT),--text-column "$$TEXT") \
+		$(if $(LABEL),--label-column "$$LABEL") $(if $(TEST),--test-source "$$TEST") $(if $(EFFORT),--effort "$$EFFORT") $(ARGS)
 
 test: $(READY)
 	@$(BIN)/python -m pytest $(ARGS)

@@ -56,6 +56,10 @@ def prepare(environ: MutableMapping[str, str] = os.environ) -> None:
     """Sets what is missing; picks the kept local server where it answers, else Prefect's temporary one."""
     # Prefect makes its home but not the folders above it, and then waits for a server that cannot start.
     prefect_home().mkdir(parents=True, exist_ok=True)
+    for name in ("MODEL_SERVICE_STATE", "BENTOML_HOME"):
+        # Child processes work in other folders.
+        if environ.get(name):
+            environ[name] = str(Path(environ[name]).absolute())
     for name, value in defaults().items():
         environ.setdefault(name, value)
     if "PREFECT_API_URL" not in environ and (url := kept_server()):

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 
 import pyarrow.parquet as pq
 
@@ -59,6 +60,9 @@ LIBRARIES = (
     "bentoml",
     "tokenizers",
     "scikit-learn",
+    "optuna",
+    "duckdb",
+    "pandas",
     "numpy",
 )
 
@@ -354,7 +358,7 @@ class Retraining:
             checked=self.checked.get(""),
             package=getattr(self, "packaged", None),
             seconds=self.stages.seconds,
-            versions={name: version(name) for name in LIBRARIES},
+            versions={"python": python_version(), **{name: version(name) for name in LIBRARIES}},
             **reached,
         )
 

@@ -191,6 +191,7 @@ class Deployment(Record):
     smoke: list[dict[str, Any]] = []
     rollout: list[dict[str, Any]] = Field(default=[], description="figures of each stage of a shadow or canary")
     latency_ms: float | None = None
+    content: str = Field(default="", description="of the bento and of how it is served")
 
 
 def content_of(*parts: object) -> str:

@@ -8,4 +8,4 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def state_folder() -> Path:
     """`data/state`, or what MODEL_SERVICE_STATE names: database, runs, logs, feedback, `live.json`."""
-    return Path(os.environ.get("MODEL_SERVICE_STATE") or ROOT / "data" / "state")
+    return Path(os.environ.get("MODEL_SERVICE_STATE") or ROOT / "data" / "state").absolute()

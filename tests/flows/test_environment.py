@@ -12,6 +12,15 @@ def test_what_a_person_has_set_stays(monkeypatch, tmp_path):
     assert mine["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
 
 
+def test_child_processes_elsewhere_find_the_same_folders(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODEL_SERVICE_STATE", "state")
+    variables = {"MODEL_SERVICE_STATE": "state", "BENTOML_HOME": "bentoml"}
+    environment.prepare(variables)
+    assert variables["MODEL_SERVICE_STATE"] == str(tmp_path / "state")
+    assert variables["BENTOML_HOME"] == str(tmp_path / "bentoml")
+
+
 def test_prefect_s_home_is_made_with_the_folders_above_it(monkeypatch, tmp_path):
     monkeypatch.setenv("MODEL_SERVICE_STATE", str(tmp_path / "a" / "b"))
     environment.prepare({})

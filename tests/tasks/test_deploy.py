@@ -70,6 +70,7 @@ def test_a_first_deployment_is_live_and_smoke_tested(state: Path, live: Deployme
     assert checks == ["contract", "known answers", "odd texts", "bad input", "latency"]
     assert live.latency_ms is not None
     assert live.latency_ms > 0
+    assert live.content not in ("", packages[0].content)
 
 
 def test_deploying_and_rolling_back_lose_no_request(state: Path, live: Deployment, packages: list[Package]) -> None:

@@ -81,6 +81,7 @@ def made(folder: Path, promote_anyway: str | None = None, test_rows: int = 150) 
             url="http://127.0.0.1:3000",
             state="live",
             smoke=[{"name": "contract", "passed": True}],
+            content="5" * 64,
         ),
         seconds={"ingest": 0.5, "train": 12.0},
         versions={"numpy": "2.4.6"},
