@@ -7,15 +7,21 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
 
+import numpy as np
 import psutil
 
 from bentos.text_classifier.cpus import allowed_cpus
 from flows.environment import kept_server
+from flows.system import server_port
 from tasks.machine import has_gpu
+from tasks.serving import lifecycle
+from tasks.serving.record import read_live
+from tasks.settings import ServeSettings
 from tasks.state import ROOT, state_folder
 
 Finding = tuple[bool, str]
 PACKAGES = ("prefect", "tensorflow", "keras", "tf2onnx", "onnxruntime-gpu", "bentoml", "great-expectations")
+CUDA = "CUDAExecutionProvider"
 FREE_DISK_GB = 5
 FREE_MEMORY_GB = 4
 
@@ -67,14 +73,34 @@ def gpu() -> Iterator[Finding]:
     if not has_gpu():
         yield True, "no NVIDIA GPU: training and serving use the CPU"
         return
-    import onnxruntime
     import tensorflow as tf
 
     seen = tf.config.list_physical_devices("GPU")
     yield bool(seen), f"TensorFlow sees {len(seen)} GPU(s)" + ("" if seen else ": its CUDA libraries are missing")
-    # Asking for the provider succeeds with a warning where its libraries are missing (onnxruntime#23372).
-    offered = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    yield offered, "ONNX Runtime offers CUDA" if offered else "ONNX Runtime does not offer CUDA"
+    computing = provider()
+    why = "" if computing == CUDA else f", though {CUDA} was asked for: its libraries are missing or do not fit the driver"
+    yield computing == CUDA, f"ONNX Runtime computes by {computing}{why}"
+
+
+def provider() -> str:
+    """The execution provider that a session gets which asks for CUDA.
+
+    A list of the available ones does not tell: where CUDA's libraries are missing it is on that list all the
+    same, and a session falls back to the CPU with a warning (onnxruntime#23372).
+    """
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [8, 8]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "x"], ["y"])], "square", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=[CUDA, "CPUExecutionProvider"]
+    )
+    session.run(None, {"x": np.eye(8, dtype=np.float32)})
+    return session.get_providers()[0]
 
 
 def cpu_and_memory() -> Iterator[Finding]:
@@ -97,15 +123,19 @@ def disk() -> Iterator[Finding]:
 
 
 def ports() -> Iterator[Finding]:
-    """The ports are free, or taken by our own processes."""
-    yield _port(4200, "Prefect server", ours=kept_server() is not None)
-    yield _port(3000, "service", ours=(state_folder() / "live.json").exists())
+    """The ports that server and service have, or would take, are free or taken by our own processes."""
+    url = kept_server()
+    yield _port("127.0.0.1", server_port(), "Prefect server", ours=url is not None)
+    live, running = read_live(state_folder()), lifecycle.status(state_folder())
+    serve = live.version.serve if live else ServeSettings()
+    host, port = (running["host"], running["port"]) if running else (serve.host, serve.port)
+    yield _port(host, port, "service", ours=running is not None)
 
 
-def _port(port: int, name: str, *, ours: bool) -> Finding:
+def _port(host: str, port: int, name: str, *, ours: bool) -> Finding:
     with socket.socket() as probe:
         probe.settimeout(1)
-        taken = probe.connect_ex(("127.0.0.1", port)) == 0
+        taken = probe.connect_ex((host, port)) == 0
     if taken and not ours:
         return False, f"port {port} ({name}) is taken by another program"
     return True, f"port {port} ({name}) " + ("is in use by this project" if taken else "is free")

@@ -105,6 +105,19 @@ def end_left_over() -> int:
     return len(left)
 
 
+def _server() -> Background:
+    return Background(SERVER_RECORD.removesuffix(".json"))
+
+
+def server_port() -> int:
+    """The TCP port of the kept Prefect server, or the one it would ask for; 0 for any.
+
+    That of a killed server comes first: a worker that still runs knows its address and no other.
+    """
+    former = urlsplit(_server().facts().get("url", "")).port
+    return former or int(os.environ.get("PREFECT_SERVER_API_PORT", PORT))
+
+
 def start_server() -> str:
     """The API address of the kept local Prefect server, started when none answers.
 
@@ -113,11 +126,9 @@ def start_server() -> str:
     """
     if url := kept_server():
         return url
-    server = Background(SERVER_RECORD.removesuffix(".json"))
-    # A worker that still runs knows the killed server's address and no other.
-    former = urlsplit(server.facts().get("url", "")).port
+    server, wanted = _server(), server_port()
     server.stop()
-    port = _free_port(former or int(os.environ.get("PREFECT_SERVER_API_PORT", PORT)))
+    port = _free_port(wanted)
     url = f"http://127.0.0.1:{port}/api"
     environ = {**os.environ, "PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": str(port)}
     environ.pop("PREFECT_API_URL", None)

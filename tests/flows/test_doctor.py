@@ -1,8 +1,14 @@
+import json
+import socket
+from datetime import UTC, datetime
 from importlib import metadata
 
 import pytest
 
 from flows import doctor
+from tasks.machine import has_gpu
+from tasks.serving.record import LIVE, Live, Version, write_whole
+from tasks.settings import ServeSettings
 
 
 def test_this_installation_is_as_locked():
@@ -17,16 +23,46 @@ def test_both_runtimes_installed_at_once_are_found(monkeypatch):
 
 
 def test_a_port_taken_by_a_stranger_is_named():
-    import socket
-
     with socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
         port = stranger.getsockname()[1]
-        assert doctor._port(port, "service", ours=False) == (
+        assert doctor._port("127.0.0.1", port, "service", ours=False) == (
             False,
             f"port {port} (service) is taken by another program",
         )
+
+
+def test_the_ports_are_those_that_server_and_service_have(monkeypatch, tmp_path):
+    monkeypatch.setenv("MODEL_SERVICE_STATE", str(tmp_path))
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        port = stranger.getsockname()[1]
+        server = tmp_path / "prefect" / "server.json"
+        server.parent.mkdir()
+        server.write_text(json.dumps({"url": "http://127.0.0.1:9/api"}))
+        serve = ServeSettings(port=port)
+        version = Version(tag="text_classifier:v1", path=tmp_path, content="c", serve=serve)
+        write_whole(tmp_path / LIVE, Live(versions=[version], since=datetime.now(UTC)).model_dump_json())
+        assert list(doctor.ports()) == [
+            (True, "port 9 (Prefect server) is free"),
+            # A version was live, but what answers there is not its service.
+            (False, f"port {port} (service) is taken by another program"),
+        ]
+
+
+@pytest.mark.skipif(has_gpu(), reason="there is a GPU")
+def test_a_session_that_fell_back_to_the_cpu_is_told_from_one_on_the_gpu(monkeypatch):
+    monkeypatch.setattr(doctor, "has_gpu", lambda: True)
+    *_, (good, text) = doctor.gpu()
+    assert not good
+    assert text.startswith("ONNX Runtime computes by CPUExecutionProvider, though CUDAExecutionProvider was asked for")
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_really_computed_on():
+    assert doctor.provider() == "CUDAExecutionProvider"
 
 
 @pytest.mark.usefixtures("capsys")
