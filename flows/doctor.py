@@ -78,7 +78,7 @@ def gpu() -> Iterator[Finding]:
     seen = tf.config.list_physical_devices("GPU")
     yield bool(seen), f"TensorFlow sees {len(seen)} GPU(s)" + ("" if seen else ": its CUDA libraries are missing")
     computing = provider()
-    why = "" if computing == CUDA else f", though {CUDA} was asked for: its libraries are missing or do not fit the driver"
+    why = "" if computing == CUDA else f", though {CUDA} was asked for: its libraries are missing or too new"
     yield computing == CUDA, f"ONNX Runtime computes by {computing}{why}"
 
 
@@ -96,9 +96,7 @@ def provider() -> str:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=[CUDA, "CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[CUDA, "CPUExecutionProvider"])
     session.run(None, {"x": np.eye(8, dtype=np.float32)})
     return session.get_providers()[0]
 

@@ -17,6 +17,7 @@ from tasks.drift.page import headline, write_page
 from tasks.drift.reference import REFERENCE
 from tasks.feedback import feedback_since
 from tasks.package import bento_model
+from tasks.registry import write_registry
 from tasks.serving.record import Live, read_live, write_whole
 from tasks.settings import FeedbackSettings, WatchSettings
 from tasks.state import state_folder
@@ -58,6 +59,7 @@ def monitor_flow(config: MonitorConfig) -> dict[str, Any]:
         return {"state": "nothing live"}
     report, page = look(config, live, state)
     _send_events(config, report, live, state)
+    write_registry(state)
     for line in conclusion(report, page):
         console.line(line)
     return report.model_dump(mode="json", exclude={"distributions"})

@@ -15,6 +15,7 @@ from flows.exclusive import exclusive
 from flows.publish import conclusion, percent, publish
 from flows.retraining import Retraining
 from flows.running import recorded
+from tasks.registry import write_registry
 from tasks.report.run import as_json
 from tasks.state import state_folder
 
@@ -51,6 +52,7 @@ def retrain(config: RetrainConfig) -> dict[str, Any]:
         finally:
             # A refusal or a failed deployment is reported as well; the error goes on to the caller.
             page = publish(run.report(), folder, config.report)
+            write_registry(state)
     for line in conclusion(run.report(), page):
         console.line(line)
     return as_json(run.report())

@@ -199,7 +199,7 @@ def _wait(ready: object, process: psutil.Process, log: Path, name: str) -> None:
 
 
 def up() -> None:
-    """Server, worker, deployments and, once a version is live, the service."""
+    """Server, worker, deployments, the status page and, once a version is live, the service."""
     print(f"prefect     {start_server().removesuffix('/api')}", flush=True)
     start_worker()
     print("worker      runs the deployments of prefect.yaml", flush=True)
@@ -208,6 +208,10 @@ def up() -> None:
         _serving("start")
     else:
         print("service     nothing is live yet: `make retrain` trains a version and serves it", flush=True)
+    # Imported late: the other commands need not wait for it.
+    from tasks.registry import write_registry
+
+    print(f"registry    {write_registry(state_folder()).as_uri()}", flush=True)
 
 
 def down() -> None:

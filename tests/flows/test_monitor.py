@@ -47,6 +47,7 @@ def test_unchanged_traffic_sends_nothing_and_drift_sends_an_event(
     state: Path, events: list[tuple[str, dict[str, Any]]]
 ) -> None:
     assert "too few: 0 different texts" in run()
+    assert "text_classifier:v1" in (state / "registry.html").read_text("utf-8")
     ask(state, state.parent / "bento", texts(300, seed=2))
     assert "estimated accuracy" in run()
     assert events == []

@@ -141,7 +141,9 @@ def told() -> Iterator[tuple[str, list[str]]]:
 def system(tmp_path_factory: pytest.TempPathFactory, told: tuple[str, list[str]]) -> Iterator[System]:
     one = System(tmp_path_factory.mktemp("system"), told[0])
     try:
-        one.command("up")
+        *_, last = one.command("up").splitlines()
+        assert last == f"registry    {(one.state / 'registry.html').as_uri()}"
+        assert (one.state / "registry.html").is_file()
         yield one
         one.command("down")
         assert [process.cmdline() for process in one.processes()] == []
