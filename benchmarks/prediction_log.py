@@ -23,6 +23,7 @@ from pathlib import Path
 
 import psutil
 
+from bentos.text_classifier.decoding import Options
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.prediction_log import PredictionLog, observe
 from bentos.text_classifier.scope import ScopeRule, fit_scope
@@ -102,11 +103,11 @@ def in_process(predictions: int) -> dict[str, float]:
         model = TextModel.load(tokens_folder(Path(scratch) / "model"))
         answers = model.predict(texts)
         log = PredictionLog(Path(scratch), model, "v1", settings)
-        log.add(texts[: settings.prediction_burst], answers[: settings.prediction_burst], "client")
+        log.add(texts[: settings.prediction_burst], answers[: settings.prediction_burst], "client", Options())
         log.close()
         started = time.process_time()
         for text, answer in zip(texts, answers, strict=True):
-            log.add([text], [answer], "client")
+            log.add([text], [answer], "client", Options())
         handed = (time.process_time() - started) / len(texts)
     rule = ScopeRule(fit_scope(model, texts[:2000], texts[2000:2400]))
     started = time.process_time()

@@ -62,6 +62,14 @@ class Decoder(NamedTuple):
     classes: Callable[[Sequence[str]], list[str]] = list
 
 
+def whole_answer(prediction: Prediction, options: Options, count: int) -> list[str] | None:
+    """The labels of a multi-label answer, of a model with `count` of them; None where the options may lack some."""
+    cut = len(prediction.labels) == options.top_k < count
+    if cut or options.threshold > 0 or options.only is not None:
+        return None
+    return [one.label for one in prediction.labels]
+
+
 def softmax(logits: np.ndarray, manifest: Manifest) -> np.ndarray:
     """Probabilities over the last axis after the temperature, float32."""
     scaled = logits / manifest.temperature

@@ -74,6 +74,8 @@ async def feedback(runtime: Runtime, request: Request, body: bytes) -> Response:
 
 
 async def answer_feedback(runtime: Runtime, request: Request, asked: FeedbackBody) -> FeedbackAnswer:
+    if runtime.model.manifest.task == "tagging":
+        raise Problem(403, "this model tags parts of a text: there is no one label that feedback could put right")
     check_texts(runtime, [asked.text], "text")
     labels = [asked.label] if isinstance(asked.label, str) else asked.label
     known = runtime.model.manifest.labels

@@ -17,12 +17,12 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from bentos.text_classifier.decoding import Prediction
+from bentos.text_classifier.decoding import Options, Prediction, whole_answer
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.personal_data import Redactor
 from bentos.text_classifier.records import RecordWriter
@@ -63,7 +63,10 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PredictionRecord(Observation, frozen=True, kw_only=True):
-    """`hash` and `client` are keyed hashes of the folded text and of the caller."""
+    """`hash` and `client` are keyed hashes of the folded text and of the caller.
+
+    `labels` are of multi-label models alone: the whole answer, None where the request asked for a part of it.
+    """
 
     time: float
     id: str
@@ -74,6 +77,7 @@ class PredictionRecord(Observation, frozen=True, kw_only=True):
     hash: str
     client: str
     text: str | None = None
+    labels: list[str] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 def observe(texts: Sequence[str], rule: ScopeRule | None) -> list[Observation]:
@@ -156,7 +160,8 @@ class PredictionLog:
         self._key = records_key(folder)
         self._redact = Redactor(settings.personal_data or "keep", self._key)
         self._share = Thinning(settings.prediction_share)
-        self._waiting: list[tuple[float, str, Prediction, str]] = []
+        self._labels = len(model.manifest.labels) if model.manifest.task == "multi" else None
+        self._waiting: list[_Taken] = []
         self._room = float(settings.prediction_burst)
         self._filled = time.monotonic()
 
@@ -165,8 +170,8 @@ class PredictionLog:
         """Records that were taken and could not be written."""
         return self._writer.dropped
 
-    def add(self, texts: Sequence[str], predictions: Sequence[Prediction], client: str) -> None:
-        """Records the predictions as far as settings and room allow; never waits."""
+    def add(self, texts: Sequence[str], predictions: Sequence[Prediction], client: str, options: Options) -> None:
+        """Records the predictions, made with `options`, as far as settings and room allow; never waits."""
         moment = time.monotonic()
         settings = self._settings
         self._room = min(settings.prediction_burst, self._room + (moment - self._filled) * settings.prediction_rate)
@@ -177,7 +182,7 @@ class PredictionLog:
             if not self._share.takes():
                 continue
             self._room -= 1
-            self._waiting.append((time.time(), text, prediction, client))
+            self._waiting.append(_Taken(time.time(), text, prediction, client, options))
             if len(self._waiting) == 1:
                 self._writer.add(self._describe)
 
@@ -191,31 +196,38 @@ class PredictionLog:
         records = []
         for start in range(0, len(waiting), _DESCRIBED):
             some = waiting[start : start + _DESCRIBED]
-            seen = observe([text for _, text, _, _ in some], self._rule)
-            records += [
-                self._record(moment, text, prediction, client, observation)
-                for (moment, text, prediction, client), observation in zip(some, seen, strict=True)
-            ]
+            seen = observe([taken.text for taken in some], self._rule)
+            records += [self._record(taken, observation) for taken, observation in zip(some, seen, strict=True)]
         return records
 
-    def _record(
-        self, moment: float, text: str, prediction: Prediction, client: str, seen: Observation
-    ) -> PredictionRecord:
+    def _record(self, taken: "_Taken", seen: Observation) -> PredictionRecord:
+        prediction, count = taken.prediction, self._labels
         return PredictionRecord(
             **msgspec.structs.asdict(seen),
-            time=moment,
+            time=taken.time,
             id=prediction.id,
             version=self._version,
             label=named_label(prediction),
+            labels=msgspec.UNSET if count is None else whole_answer(prediction, taken.options, count),
             score=prediction.score,
             in_scope=prediction.in_scope,
-            hash=self._hash(fold(text)),
-            client=self._hash(client),
-            text=self._redact(text) if self._settings.store_texts else None,
+            hash=self._hash(fold(taken.text)),
+            client=self._hash(taken.client),
+            text=self._redact(taken.text) if self._settings.store_texts else None,
         )
 
     def _hash(self, value: str) -> str:
         return hashlib.blake2b(value.encode("utf-8", "replace"), key=self._key, digest_size=12).hexdigest()
+
+
+class _Taken(NamedTuple):
+    """A prediction that waits to be described."""
+
+    time: float
+    text: str
+    prediction: Prediction
+    client: str
+    options: Options
 
 
 def named_label(prediction: Prediction) -> str | None:

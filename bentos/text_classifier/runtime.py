@@ -116,7 +116,7 @@ class Runtime:
             for index, prediction in enumerate(predictions):
                 prediction.id = f"{request.id}-{index}"
         if self.predictions is not None:
-            self.predictions.add(texts, predictions, request.client_name())
+            self.predictions.add(texts, predictions, request.client_name(), options)
         return predictions
 
     async def explain(self, text: str, label: str | None, budget: int | None) -> list[Attribution]:

@@ -37,13 +37,19 @@ def estimated_accuracy(reference: pa.Table, live: pa.Table) -> Figure | None:
     return Figure(value=middle, low=low, high=high)
 
 
-def feedback_accuracy(feedback: Sequence[FeedbackRecord], answers: dict[str, str | None]) -> Figure | None:
-    """The share of answers that feedback confirms, of those whose answer is known by `answers` (label by id).
+def feedback_accuracy(feedback: Sequence[FeedbackRecord], answers: dict[str, set[str]]) -> Figure | None:
+    """The share of answers that feedback confirms, of those whose answer is known by `answers` (labels by id).
+
+    Of several labels all must be right.
 
     The last word on an id counts. People tell of errors more than of right answers, so this is a figure to
     watch over time and against the estimate, not an accuracy on all traffic.
     """
-    told = {record.id: record.label for record in feedback if record.id in answers}
+    told = {
+        record.id: {record.label} if isinstance(record.label, str) else set(record.label)
+        for record in feedback
+        if record.id in answers
+    }
     if not told:
         return None
-    return proportion(sum(answers[id] == label for id, label in told.items()), len(told))
+    return proportion(sum(answers[id] == labels for id, labels in told.items()), len(told))

@@ -125,8 +125,16 @@ def _told(
     records: Path, taken: list[PredictionRecord], since: datetime | None, until: datetime | None
 ) -> dict[str, object]:
     feedback = [record for record in read_feedback(records) if _within(record.time, since, until)]
-    answers = {record.id: record.label for record in taken}
-    return {"feedback": len(feedback), "feedback_accuracy": feedback_accuracy(feedback, answers)}
+    answers = {record.id: _answer(record) for record in taken}
+    known = {id: answer for id, answer in answers.items() if answer is not None}
+    return {"feedback": len(feedback), "feedback_accuracy": feedback_accuracy(feedback, known)}
+
+
+def _answer(record: PredictionRecord) -> set[str] | None:
+    """All labels that were answered; None where the record has a part of them, or none."""
+    if record.labels is msgspec.UNSET:
+        return None if record.label is None else {record.label}
+    return None if record.labels is None else set(record.labels)
 
 
 def _table(records: list[PredictionRecord]) -> pa.Table:

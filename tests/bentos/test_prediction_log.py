@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from bentos.text_classifier.decoding import Prediction
+from bentos.text_classifier.decoding import Options, Prediction
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.prediction_log import (
     SKETCH,
@@ -31,7 +31,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> TextModel:
 def recorded(folder: Path, model: TextModel, texts: list[str], **settings: object) -> list[PredictionRecord]:
     log = PredictionLog(folder, model, "v1", ServiceSettings(**settings))  # type: ignore[arg-type]
     for number, text in enumerate(texts):
-        log.add([text], [Prediction(label="food", score=0.75, id=str(number), in_scope=True)], "10.0.0.7")
+        log.add([text], [Prediction(label="food", score=0.75, id=str(number), in_scope=True)], "10.0.0.7", Options())
     log.close()
     lines = b"".join(file.read_bytes() for file in sorted(folder.glob("predictions-*.jsonl"))).splitlines()
     return [msgspec.json.decode(line, type=PredictionRecord) for line in lines]

@@ -5,6 +5,7 @@ import random
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL
 
@@ -100,3 +101,7 @@ def test_tagged_texts_end_as_a_live_service_that_answers_spans(place, tmp_path):
     spans = [(cleaned[span["start"] : span["end"]], span["label"]) for span in answer["spans"]]
     assert spans == [("Carl Maier", "person"), ("Dora", "person"), ("New Town", "place")]
     assert all(0 < span["score"] <= 1 for span in answer["spans"])
+    told = {"id": answer["id"], "text": text, "label": "person"}
+    refused = httpx.post(f"http://127.0.0.1:{place.port}/feedback", json=told)
+    assert refused.status_code == 403
+    assert "tags parts of a text" in refused.json()["detail"]

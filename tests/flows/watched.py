@@ -9,6 +9,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bentos.text_classifier.decoding import Options
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.prediction_log import PredictionLog
 from bentos.text_classifier.records import FeedbackRecord
@@ -52,7 +53,7 @@ def ask(state: Path, bento: Path, asked: list[str]) -> None:
     answers = model.predict(asked)
     for number, answer in enumerate(answers):
         answer.id = str(number)
-    log.add(asked, answers, "client")
+    log.add(asked, answers, "client", Options())
     log.close()
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bentos.text_classifier.decoding import Options
 from bentos.text_classifier.manifest import MANIFEST, dump
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.prediction_log import PredictionLog
@@ -18,8 +19,10 @@ from bentos.text_classifier.settings import ServiceSettings
 from tasks.drift import DriftReport, monitor, reference_statistics
 from tasks.errors import InputError
 from tasks.manifests import Dataset, Profile
+from tasks.metrics import proportion
 from tasks.settings import WatchSettings
 from tests.bentos.model_folder import WORDS, grams_folder
+from tests.bentos.serving import client
 
 PLACES = ["garden", "station", "harbour", "kitchen", "office", "library", "valley", "village", "tunnel", "market"]
 NAMES = ["anna", "bela", "carl", "dora", "emil", "fritz", "gerda", "hans", "ines", "jan", "karla", "ludwig"]
@@ -74,7 +77,7 @@ def look(
         answers = opened.predict(some)
         for number, answer in enumerate(answers):
             answer.id = f"{start + number}"
-        log.add(some, answers, "client")
+        log.add(some, answers, "client", Options())
     log.close()
     return monitor(reference, tmp_path, "v1", WatchSettings(alpha=alpha))
 
@@ -140,6 +143,22 @@ def test_feedback_gives_the_live_accuracy_with_its_interval(tmp_path: Path, mode
     assert report.feedback_accuracy is not None
     assert report.feedback_accuracy.value == pytest.approx(5 / 20)
     assert report.feedback_accuracy.low < 5 / 20 < report.feedback_accuracy.high
+
+
+def test_of_several_labels_feedback_counts_the_answers_that_are_wholly_right(tmp_path: Path, reference: Path) -> None:
+    records = tmp_path / "records"
+    said: list[str | list[str]] = [["food", "sport"], ["sport", "food", "food"], ["sport"], "sport", []]
+    asked = ["goal bread", "goal bread", "goal bread", "goal", "unknown"]
+    with client(grams_folder(tmp_path / "model", task="multi"), records=str(records)) as service:
+        answers = service.post("/predict", json={"texts": asked}).json()["predictions"]
+        # A request for one label is no answer that could be found incomplete.
+        answers += service.post("/predict", json={"texts": ["goal bread"], "top_k": 1}).json()["predictions"]
+        for answer, text, label in zip(answers, [*asked, "goal bread"], [*said, "sport"], strict=True):
+            told = {"id": answer["id"], "text": text, "label": label}
+            assert service.post("/feedback", json=told).status_code == 200
+    report = monitor(reference, records, "v1", WatchSettings())
+    assert report.feedback == 6
+    assert report.feedback_accuracy == proportion(4, 5)
 
 
 def test_only_the_time_looked_at_counts(tmp_path: Path, model: Path, reference: Path) -> None:
