@@ -315,7 +315,7 @@ class SecuritySettings(Settings):
     sigstore: SigstoreSettings | None = None
     """Sign and verify through sigstore instead, without a key of one's own."""
     require_keys: bool = False
-    """Answer only callers with an API key: python -m tasks.serving.keys add NAME."""
+    """Answer only callers with an API key: python -m tasks.serving keys add NAME."""
     force_open: bool = False
     """Listen on other addresses than loopback although no API key is asked for."""
     tls_certificate: Path | None = None

@@ -1,4 +1,4 @@
-"""`python -m tasks.serving start | stop | status | reload | run | unit`: the local deployment from a shell."""
+"""`python -m tasks.serving start | stop | status | reload | run | unit | keys`: the local deployment from a shell."""
 
 import argparse
 import asyncio
@@ -23,7 +23,7 @@ def main() -> int:
     try:
         return options.run(options)
     except PipelineError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_status
 
 
@@ -108,10 +108,11 @@ def _parser() -> argparse.ArgumentParser:
         ("reload", _reload, "replace the workers by fresh ones without a gap"),
         ("run", _run, "serve in the foreground, for systemd"),
         ("unit", _unit, "print a systemd unit that does so from boot on"),
-        ("guardian", _guardian, argparse.SUPPRESS),
-        ("supervisor", _supervisor, argparse.SUPPRESS),
+        ("guardian", _guardian, None),
+        ("supervisor", _supervisor, None),
     ):
-        command = commands.add_parser(name, help=text)
+        # What has no text is started by the others, and not listed.
+        command = commands.add_parser(name, help=text) if text else commands.add_parser(name)
         command.set_defaults(run=run)
         command.add_argument("--state", type=Path, default=state_folder(), help="where live.json lies")
         if run in (_start, _run):
@@ -122,6 +123,8 @@ def _parser() -> argparse.ArgumentParser:
         if run in (_guardian, _supervisor):
             command.add_argument("--fd", type=int, required=True)
             command.add_argument("--other", type=int, default=0)
+    # Answered by `keys.main`, which has commands of its own.
+    commands.add_parser("keys", help="make, revoke and list the keys of callers", add_help=False)
     return parser
 
 

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         options.run(options)
     except PipelineError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_status
     return 0
 
