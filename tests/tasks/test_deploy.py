@@ -191,7 +191,7 @@ def test_a_version_whose_bento_is_gone_is_refused(
 @pytest.mark.parametrize(
     ("command", "status", "message"),
     [
-        ("start", 2, "nothing was deployed yet: `make retrain` trains a model and deploys it"),
+        ("start", 2, "error: nothing was deployed yet: `make retrain` trains a model and deploys it"),
         ("status", 1, "not running"),
         ("stop", 0, "nothing was running"),
     ],

@@ -37,7 +37,7 @@ def test_what_the_unit_runs_serves_in_the_foreground_until_it_is_told_to_stop(tm
             assert running["guardian"] == process.pid
             again = subprocess.run(command, capture_output=True, text=True)
             assert again.returncode == 2
-            assert again.stderr.strip() == "the deployment is up already: `make stop` ends it"
+            assert again.stderr.strip() == "error: the deployment is up already: `make stop` ends it"
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(40)
