@@ -5,7 +5,7 @@ from typing import get_args
 
 from pydantic import Field
 
-from tasks.architectures import Architecture, architectures, is_private
+from tasks.architectures import Architecture, architectures, hyper_of, is_private
 from tasks.costs import estimate
 from tasks.errors import InputError
 from tasks.kinds import KINDS
@@ -92,13 +92,15 @@ def plan(dataset: Dataset, train: TrainSettings, effort: Effort, speed: float | 
             f"train.metric: {train.metric} is no metric of this kind of task ({dataset.task}); "
             f"there are {', '.join(metrics)}"
         )
+    if unknown := [name for name in train.hyper if name not in known]:
+        raise InputError(f"train.hyper.{unknown[0]}: no such model structure; there are {', '.join(known)}")
     if train.trials and train.folds:
         raise InputError("train.trials: a search is judged by the validation part; leave train.folds out")
     speed = machine_speed() if speed is None else speed
-    budget = SECONDS[effort] * max(1.0, dataset.profile.total_tokens / WORDS)
+    budget = train.seconds or SECONDS[effort] * max(1.0, dataset.profile.total_tokens / WORDS)
     usable, skipped = _usable(known, dataset, train, effort)
     seconds = {
-        name: round(estimate(name, dataset, known[name].hyper(dataset, effort), train, effort, speed), 1)
+        name: round(estimate(name, dataset, hyper_of(known[name], dataset, train, effort), train, effort, speed), 1)
         for name in usable
     }
     if train.candidates:

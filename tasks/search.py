@@ -42,9 +42,14 @@ def search(job: Job, structure: Architecture, trials: int) -> Candidate:
         load_if_exists=True,
     )
     # What the user has set by hand is not searched.
-    free = {name: values for name, values in structure.space.items() if getattr(job.train, name, None) is None}
+    by_hand = job.train.hyper.get(structure.name, {})
+    free = {
+        name: values
+        for name, values in structure.space.items()
+        if name not in by_hand and getattr(job.train, name, None) is None
+    }
     space = {name: _distribution(values) for name, values in free.items()}
-    derived = structure.hyper(job.dataset, job.effort) | job.hyper
+    derived = job.hyper_of(structure)
     while _finished(study) < trials:
         _run(job, structure, study, space, {name: derived[name] for name in space}, trials)
         _keep_best(study, folder)

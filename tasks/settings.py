@@ -5,7 +5,7 @@ parameters, from which the Prefect form, the command line and a deployment's YAM
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -125,6 +125,10 @@ class TrainSettings(Settings):
     """Tokens kept of a text; from the data when not set."""
     metric: Metric | None = None
     """What candidates are compared by: accuracy, or for multi-label micro_f1 and for tagging span_f1."""
+    hyper: dict[str, dict[str, Any]] = {}
+    """Hyper-parameters set by hand, by model structure: {"cnn": {"width": 256}}."""
+    seconds: float | None = Field(default=None, gt=0)
+    """Time for all trainings together; from the effort and the words of the data when not set."""
     target: float | None = Field(default=None, gt=0, le=1)
     """Stop training once the metric reaches this on the validation part."""
     class_weights: Literal["auto", "none", "balanced"] = "auto"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from tasks.errors import InputError
 from tasks.manifests import Candidate, Dataset
 from tasks.settings import Effort, TrainSettings
 
@@ -19,9 +20,9 @@ class Job:
     """One candidate to train.
 
     `folder` is the candidate's own; an interrupted training leaves its checkpoint there and goes on
-    from it. `hyper` overrides the architecture's derived hyper-parameters; better ones are searched in
-    `trials` trainings. `epoch_ended` is called with the number of an epoch and its score on the validation
-    part; what it raises ends the training.
+    from it. `hyper` overrides the architecture's hyper-parameters; better ones are searched in `trials` trainings.
+    `epoch_ended` is called with the number of an epoch and its score on the validation part; what it raises ends
+    the training.
     """
 
     dataset: Dataset
@@ -34,6 +35,10 @@ class Job:
     teacher: Path | None = None
     progress: Progress = lambda share, text: None
     epoch_ended: Callable[[int, float], None] = lambda epoch, score: None
+
+    def hyper_of(self, architecture: "Architecture") -> dict[str, Any]:
+        """The hyper-parameters to train with: derived ones, over them those that the user set, then the job's own."""
+        return hyper_of(architecture, self.dataset, self.train, self.effort) | self.hyper
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,36 @@ class Architecture(Protocol):
         ...
 
     def fit(self, job: Job) -> Candidate: ...
+
+
+def hyper_of(architecture: Architecture, dataset: Dataset, train: TrainSettings, effort: Effort) -> dict[str, Any]:
+    """The architecture's derived hyper-parameters, over them those that `train.hyper` sets.
+
+    Raises:
+        InputError: `train.hyper` sets one that the architecture does not have, or to a value of another kind.
+    """
+    derived = architecture.hyper(dataset, effort)
+    for name, value in train.hyper.get(architecture.name, {}).items():
+        place = f"train.hyper.{architecture.name}.{name}"
+        if name not in derived:
+            raise InputError(f"{place}: there is no such hyper-parameter; there are {', '.join(derived)}")
+        if not _alike(value, derived[name]):
+            raise InputError(f"{place}: {value!r} is of another kind than the derived value, {derived[name]!r}")
+        derived[name] = _fixed(value)
+    return derived
+
+
+def _fixed(value: Any) -> Any:
+    return tuple(_fixed(one) for one in value) if isinstance(value, list | tuple) else value
+
+
+def _alike(value: Any, derived: Any) -> bool:
+    if isinstance(derived, bool) or isinstance(value, bool):
+        return isinstance(derived, bool) and isinstance(value, bool)
+    if isinstance(derived, tuple):
+        return isinstance(value, list | tuple) and all(_alike(one, derived[0]) for one in value)
+    number = (int,) if isinstance(derived, int) else (int, float)
+    return isinstance(value, number if isinstance(derived, int | float) else type(derived))
 
 
 _REGISTRY: dict[str, Architecture] = {}

@@ -48,7 +48,7 @@ class Bag:
         }
 
     def fit(self, job: Job) -> Candidate:
-        hyper = self.hyper(job.dataset, job.effort) | job.hyper
+        hyper = job.hyper_of(self)
         encoder = fit_grams(
             training_texts(job.dataset),
             words=hyper["words"],

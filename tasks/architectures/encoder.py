@@ -57,7 +57,7 @@ class FineTuned:
         }
 
     def fit(self, job: Job) -> Candidate:
-        hyper = self.hyper(job.dataset, job.effort) | job.hyper
+        hyper = job.hyper_of(self)
         pretrained = open_pretrained(job.train.pretrained, job.dataset).reduced_to(training_texts(job.dataset))
         most = job.train.max_length or hyper["max_length"]
         encoder = pretrained.fitted_encoder(training_texts(job.dataset), most)

@@ -73,7 +73,7 @@ class Linear:
     def fit(self, job: Job) -> Candidate:
         """Chooses words or words and characters, C and the class weights on held-out rows."""
         started = time.perf_counter()
-        hyper = self.hyper(job.dataset, job.effort) | job.hyper
+        hyper = job.hyper_of(self)
         profile = job.dataset.profile
         # A word gives itself and a pair; a character begins an n-gram of each size.
         words = 2 * profile.tokens["0.5"] + 1

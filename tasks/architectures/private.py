@@ -128,7 +128,7 @@ class PrivateLinear:
         return _steps(dataset) | {"words": (1, 2), "characters": (3, 5), "buckets": _buckets(len(dataset.labels))}
 
     def fit(self, job: Job) -> Candidate:
-        hyper = self.hyper(job.dataset, job.effort) | job.hyper
+        hyper = job.hyper_of(self)
 
         def encode(texts: Sequence[str], tell: Tell) -> Encoded:
             sizes = {name: hyper[name] for name in ("buckets", "words", "characters")}
@@ -156,7 +156,7 @@ class PrivateEncoder:
         return _steps(dataset) | {"max_length": {"quick": 64, "standard": 128, "thorough": 256}[effort]}
 
     def fit(self, job: Job) -> Candidate:
-        hyper = self.hyper(job.dataset, job.effort) | job.hyper
+        hyper = job.hyper_of(self)
         pretrained = open_pretrained(job.train.pretrained, job.dataset)
         tokens = pretrained.token_encoder(job.train.max_length or hyper["max_length"])
 

@@ -49,7 +49,7 @@ class Stack:
     def fit(self, job: Job) -> Candidate:
         """Chooses the embedding's weight, C and the class weights on held-out rows."""
         started = time.perf_counter()
-        hyper = self.hyper(job.dataset, job.effort) | job.hyper
+        hyper = job.hyper_of(self)
         train, validation = (Part.read(job.dataset, part) for part in ("train", "validation"))
         grams = fit_grams(
             train.texts,

@@ -68,7 +68,7 @@ class TokenModel:
         return general | self.defaults(dataset, effort)
 
     def fit(self, job: Job) -> Candidate:
-        hyper = self.hyper(job.dataset, job.effort) | job.hyper
+        hyper = job.hyper_of(self)
         encoder = fit_tokeniser(
             training_texts(job.dataset),
             size=hyper["vocabulary"],

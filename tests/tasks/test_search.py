@@ -38,10 +38,10 @@ class Parabola:
         self.epochs.append(0)
         score = 0.0
         for epoch in range(4):
-            score = (1 - abs(np.log(job.hyper["rate"] / 0.03)) / 10) * (1 - 0.1**epoch / 2)
+            score = (1 - abs(np.log(job.hyper_of(self)["rate"] / 0.03)) / 10) * (1 - 0.1**epoch / 2)
             self.epochs[-1] += 1
             job.epoch_ended(epoch, score)
-        (job.folder / "weights").write_text(str(job.hyper["rate"]))
+        (job.folder / "weights").write_text(str(job.hyper_of(self)["rate"]))
         return candidate(job.folder, self.name, score=score, settings=job.hyper)
 
 
@@ -78,6 +78,12 @@ def test_what_the_user_has_set_is_not_searched(job: Job) -> None:
     structure = Rated()
     search(replace(job, train=TrainSettings(learning_rate=5.0)), structure, 2)
     assert [sorted(tried) for tried in structure.tried] == [["rate"], ["rate"]]
+
+
+def test_a_hyper_parameter_that_the_user_has_set_is_not_searched(job: Job) -> None:
+    structure = Parabola()
+    search(replace(job, train=TrainSettings(hyper={"parabola": {"rate": 0.03}})), structure, 2)
+    assert [sorted(tried) for tried in structure.tried] == [["units"], ["units"]]
 
 
 def test_what_is_behind_is_broken_off(job: Job) -> None:
