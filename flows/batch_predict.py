@@ -15,6 +15,7 @@ from flows.task_runners import RunnerName, task_runner
 from tasks.batch import outputs_of
 from tasks.served_model import served_model
 from tasks.settings import BatchSettings, KeySource, SourceSettings
+from tasks.sources import shown
 from tasks.state import state_folder
 
 
@@ -69,7 +70,7 @@ def batch_predict_flow(config: BatchPredictConfig) -> dict[str, Any]:
     console = current()
     model = config.model or served_model(state_folder(), config.bento)
     pairs = outputs_of(config.input, config.output, config.format, sealed=config.seal is not None)
-    console.line(f"{config.input}: {len(pairs):,} {'files' if len(pairs) > 1 else 'input'}")
+    console.line(f"{shown(config.input)}: {len(pairs):,} {'files' if len(pairs) > 1 else 'input'}")
     one_by_one = config.runner == "local"
     # In a cluster the files are the work that is shared out, so each is predicted by one process alone.
     batch = config.batch() if one_by_one else config.batch().model_copy(update={"workers": 1})

@@ -19,6 +19,7 @@ from flows.arrivals import Watch, fingerprint
 from flows.environment import kept_server, prefect_home
 from flows.running import crash_dead_runs
 from tasks.errors import PipelineError
+from tasks.sources import shown
 
 SECONDS = 10.0
 DATA_CHANGED = "model-service.data-changed"
@@ -42,12 +43,13 @@ def look(watch: Watch) -> None:
         except sqlalchemy.exc.SQLAlchemyError as error:
             log.warning("the source of %s cannot be asked: %s", WATCHING, error)
             continue
-        if watch.changed(source["source"], seen):
-            log.warning("%s has changed", source["source"])
+        name = shown(source["source"])
+        if watch.changed(name, seen):
+            log.warning("%s has changed", name)
             emit_event(
                 DATA_CHANGED,
-                resource={"prefect.resource.id": f"model-service.source.{source['source']}"},
-                payload={"source": source["source"]},
+                resource={"prefect.resource.id": f"model-service.source.{name}"},
+                payload={"source": name},
             )
 
 

@@ -43,6 +43,7 @@ from tasks.select import select
 from tasks.serving.record import read_live, write_whole
 from tasks.settings import Budget, Effort, SourceSettings
 from tasks.smoke import known_answers
+from tasks.sources import shown
 from tasks.validate import validate
 
 EMBEDDED = "docstrings"
@@ -162,7 +163,7 @@ class Retraining:
             f"ingest {part}".strip(),
             lambda folder, progress: ingest(settings, folder, config.seed, personal),
             (settings, config.seed, config.data.personal_data, config.data.person_names),
-            lambda made: f"{made.rows:,} rows of {source}" + _set_aside(made.quarantined),
+            lambda made: f"{made.rows:,} rows of {shown(source)}" + _set_aside(made.quarantined),
             keep=False,
         )
         self._say(table.notes)

@@ -14,7 +14,7 @@ from tasks.manifests import Table, content_of
 from tasks.personal_data import without_personal_data
 from tasks.quarantine import by_kind, write_quarantine
 from tasks.settings import SourceSettings
-from tasks.sources import OWN_COLUMNS, Reading, source_of
+from tasks.sources import OWN_COLUMNS, Reading, shown, source_of
 from tasks.workspace import engine, identifier, literal, scratch_folder
 
 
@@ -39,7 +39,7 @@ def ingest(settings: SourceSettings, folder: Path, seed: int, personal: Redactor
             batches = without_personal_data(batches, personal, ("text", *settings.extra_columns))
         rows_read = _store(batches, reading.schema, scratch / "raw.parquet")
         if rows_read == 0:
-            raise InputError(f"{settings.source}: its columns are named, but there is no row.")
+            raise InputError(f"{shown(settings.source)}: its columns are named, but there is no row.")
         duck.read_parquet(str(scratch / "raw.parquet")).create_view("raw")
         task, separator = find_task(duck, settings, reading)
         if task == "tagging" and personal is not None and personal.policy in ("mask", "hash"):

@@ -21,6 +21,7 @@ from tasks.batch.worker import Submit, answering
 from tasks.errors import InputError, PipelineError
 from tasks.manifests import Record, content_of
 from tasks.settings import BatchSettings, SourceSettings
+from tasks.sources import shown
 
 Progress = Callable[[int, str], None]
 """Called with the rows done so far and a short text."""
@@ -76,7 +77,7 @@ def batch_predict(
             run = _Run(parts, content_of(model, settings.answer_key(), keys and keys.name), progress)
             run.predict(chunks, model, working)
         if not run.parts:
-            raise InputError(f"{source.source}: there is a header but no row below it.")
+            raise InputError(f"{shown(source.source)}: there is a header but no row below it.")
         errors = join(run.parts, answer_schema(manifest, source.extra_columns), output, keys)
     except OSError as error:
         raise PipelineError(

@@ -5,10 +5,10 @@ import json
 import math
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from bentos.text_classifier.manifest import Privacy
 from tasks.errors import PipelineError
@@ -26,16 +26,28 @@ from tasks.manifests import (
     Verdict,
 )
 from tasks.select import pareto
+from tasks.sources import shown
+
+
+def _shown_within(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _shown_within(item) for name, item in value.items()}
+    return shown(value) if isinstance(value, str) else value
 
 
 class RunReport(Record):
-    """The manifest of every stage that was reached; a run may end after any of them."""
+    """The manifest of every stage that was reached; a run may end after any of them.
 
-    source: str
+    Sources stand here without the passwords of their URLs.
+    """
+
+    source: Annotated[str, AfterValidator(shown)]
     effort: str = "standard"
     seed: int = 0
     started: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    parameters: dict[str, Any] = Field(default={}, description="the flow's parameters, for the reader")
+    parameters: Annotated[dict[str, Any], AfterValidator(_shown_within)] = Field(
+        default={}, description="the flow's parameters, for the reader"
+    )
     code: str = Field(default="", description="SHA-256 of the code that ran")
     table: Table | None = None
     checked: Checked | None = None

@@ -6,6 +6,7 @@ A row that cannot be used travels in the same stream with the reason it cannot.
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,9 @@ import pyarrow as pa
 
 from tasks.errors import InputError
 from tasks.settings import SourceSettings
+
+_USER = re.compile(r"(?<=://)(?:[^/:@]*:[^@]*|[^/@]*)@(?:[^/@]*@)*")
+_SECRET = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key|sig|odbc_connect)[^=&]*=)[^&]*", re.IGNORECASE)
 
 OWN_COLUMNS = ("text", "label", "form", "source", "line", "reason")
 
@@ -69,6 +73,11 @@ class Source(Protocol):
     def read(self, reading: Reading) -> Iterator[pa.RecordBatch]:
         """Batches of `reading.schema`; raises InputError when there is nothing to read."""
         ...
+
+
+def shown(source: str) -> str:
+    """The name of a source without the user, password and keys that its URL may hold, for people and logs."""
+    return _SECRET.sub(r"\1***", _USER.sub("", source)) if "://" in source else source
 
 
 _REGISTRY: dict[str, Source] = {}

@@ -9,7 +9,7 @@ import fsspec
 import pyarrow as pa
 
 from tasks.errors import InputError
-from tasks.sources import Reading, register
+from tasks.sources import Reading, register, shown
 from tasks.sources.formats import conll, delimited, json_rows, parquet
 from tasks.sources.opening import File, detect_encoding, open_bytes, open_text
 
@@ -50,16 +50,19 @@ def find_files(source: str, scratch: Path, key: str | None = None) -> list[File]
         else:
             found = [path] if system.exists(path) else []
     except ImportError as error:
-        raise InputError(f"{source}: reading from there needs another package ({error}).") from error
+        raise InputError(f"{shown(source)}: reading from there needs another package ({error}).") from error
     except (ValueError, OSError) as error:
-        raise InputError(f"{source} cannot be reached: {error}.") from error
+        raise InputError(f"{shown(source)} cannot be reached: {error}.") from error
     if not found:
-        raise InputError(f"{source}: there is no such file, or the folder holds none; check the path.")
+        raise InputError(f"{shown(source)}: there is no such file, or the folder holds none; check the path.")
     local = "://" not in source
-    return [File(_shown(name) if local else system.unstrip_protocol(name), name, system, key) for name in sorted(found)]
+    return [
+        File(_near(name) if local else shown(system.unstrip_protocol(name)), name, system, key)
+        for name in sorted(found)
+    ]
 
 
-def _shown(path: str) -> str:
+def _near(path: str) -> str:
     return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
 
 

@@ -221,7 +221,6 @@ def triggered(system: System, name: str, source: Path) -> Callable[[], dict[str,
 def test_a_file_that_lands_starts_a_retrain_whose_failure_is_told(system, told, tmp_path):
     incoming = tmp_path / "incoming"
     incoming.mkdir()
-    (incoming / "first.csv").write_text("text,label\n")
     ended = triggered(system, "retrain-on-data", incoming)
     watched = system.state / "prefect" / "watched.json"
     until(lambda: watched.exists() and str(incoming) in json.loads(watched.read_text()), "the keeper's first look")
