@@ -21,15 +21,15 @@ from bentos.text_classifier.asgi import (
     Scope,
     Send,
     Stream,
-    TooLarge,
     send_response,
     send_stream,
 )
 from bentos.text_classifier.guard import Guard
 from bentos.text_classifier.handlers import Handler
+from bentos.text_classifier.intake import Intake
 from bentos.text_classifier.metrics import Counters
 from bentos.text_classifier.predictor import open_model
-from bentos.text_classifier.problems import Problem, busy
+from bentos.text_classifier.problems import Problem
 from bentos.text_classifier.records import AccessRecord
 from bentos.text_classifier.runtime import Runtime, request_ids
 from bentos.text_classifier.settings import ServiceSettings
@@ -37,7 +37,7 @@ from bentos.text_classifier.site import Page, api_pages, pages
 
 logger = logging.getLogger(__name__)
 
-STATUSES = (200, 304, 400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 500, 503, 507)
+STATUSES = (200, 304, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 503, 507)
 PAGE = "page"
 OTHER = "other"
 _ALWAYS: Headers = [(b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"DENY")]
@@ -80,9 +80,9 @@ class Application:
         self.ready = False
         self._headers: Headers = list(_ALWAYS)
         self._draining = False
-        self._pending_bytes = 0
-        self._max_pending = int(settings.max_pending_mb * 1e6)
-        self._max_body = int(settings.max_body_mb * 1e6)
+        self._intake = Intake(
+            int(settings.max_body_mb * 1e6), int(settings.max_pending_mb * 1e6), settings.max_body_seconds
+        )
         self.next_id: Callable[[], str] = request_ids()
         self._pages: dict[str, Page] = {}
         self._routes: dict[str, dict[str, Route]] = {}
@@ -201,26 +201,13 @@ class Application:
         kind = request.header(b"content-type")
         if kind is not None and not kind.lower().startswith(b"application/json"):
             raise Problem(415, "the body must be JSON: send Content-Type: application/json", "Content-Type")
-        length = request.header(b"content-length")
-        announced = int(length) if length is not None and length.isdigit() else 0
-        if announced > self._max_body:
-            raise self._too_large()
-        held = announced or self._max_body
-        if self._pending_bytes and self._pending_bytes + held > self._max_pending:
-            raise busy(1)
-        self._pending_bytes += held
         try:
-            body = await request.body(self._max_body)
+            body = await self._intake.body(request)
             if self.guard is not None:
                 body = self.guard.open(request, body)
             return await route.handler(runtime, request, body)
-        except TooLarge:
-            raise self._too_large() from None
         finally:
-            self._pending_bytes -= held
-
-    def _too_large(self) -> Problem:
-        return Problem(413, f"the body is larger than {self._max_body} bytes; send less, or use /predict/stream")
+            self._intake.release(request)
 
     def _probe(self, path: str) -> Response:
         if PROBES[path] and not self.ready:

@@ -16,10 +16,6 @@ class Disconnected(Exception):
     """The client left before its answer."""
 
 
-class TooLarge(Exception):
-    """The body is larger than the limit."""
-
-
 class Response:
     """Status, body and headers without content-length."""
 
@@ -43,15 +39,16 @@ class Stream:
 
 
 class Request:
-    """One HTTP request; `id` names it in headers and records."""
+    """One HTTP request; `id` names it in headers and records, `held` counts the bytes of its body that are held."""
 
-    __slots__ = ("caller", "id", "receive", "scope")
+    __slots__ = ("caller", "held", "id", "receive", "scope")
 
     def __init__(self, scope: Scope, receive: Receive, request_id: str) -> None:
         self.scope = scope
         self.receive = receive
         self.id = request_id
         self.caller: Any = None
+        self.held = 0
 
     def header(self, name: bytes) -> bytes | None:
         """The header's value by its lower-case name."""
@@ -76,25 +73,6 @@ class Request:
                 raise Disconnected
             more = message.get("more_body", False)
             yield message.get("body", b"")
-
-    async def body(self, limit: int) -> bytes:
-        """The whole body; raises `TooLarge` beyond `limit` bytes, and `Disconnected`."""
-        message = await self.receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        body = message.get("body", b"")
-        if message.get("more_body", False):
-            parts = [body]
-            size = len(body)
-            async for chunk in self.chunks():
-                size += len(chunk)
-                if size > limit:
-                    raise TooLarge
-                parts.append(chunk)
-            body = b"".join(parts)
-        if len(body) > limit:
-            raise TooLarge
-        return body
 
 
 async def send_response(send: Send, response: Response, extra: Headers, head: bool = False) -> None:

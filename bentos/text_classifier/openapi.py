@@ -13,6 +13,7 @@ _REF = "#/components/schemas/{name}"
 _PROBLEMS = {
     400: "The body or the query string cannot be read.",
     403: "Refused.",
+    408: "The body did not arrive in time.",
     413: "The body is too large.",
     415: "The body is not JSON.",
     422: "A field is missing or wrong; `field` names it.",
@@ -30,7 +31,7 @@ _LINES = (
     "prediction with its `line`, or `line` and `error`. Read while you write: the service holds a few hundred "
     "lines only."
 )
-_WITH_BODY = (400, 413, 415, 422, 429, 500, 503)
+_WITH_BODY = (400, 408, 413, 415, 422, 429, 500, 503)
 
 
 class Operation(NamedTuple):

@@ -26,6 +26,7 @@ from typing import Any, Literal
 import msgspec
 
 from bentos.text_classifier.asgi import Headers, Message, Receive, Scope, Send
+from bentos.text_classifier.intake import late
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ RULE_VARIABLE = "TEXT_CLASSIFIER_RELAY"
 
 _FOLLOW_SECONDS = 0.2
 _WRITE_SECONDS = 0.5
+_ARRIVE_SECONDS = 30.0
 _LARGEST_BODY = 1_000_000
 _MOST_COMPARED = 16
 _DROPPED_HEADERS = {"connection", "keep-alive", "transfer-encoding", "content-length", "host", "date", "server"}
@@ -112,7 +114,12 @@ class Relay:
             await self.app(scope, receive, send)
             return
         self._requests += 1
-        body = await _read(receive)
+        try:
+            body = await asyncio.wait_for(_read(receive), _ARRIVE_SECONDS)
+        except TimeoutError:
+            refusal = late(_ARRIVE_SECONDS).response()
+            await _give(send, Answer(refusal.status, refusal.headers, refusal.body, 0.0))
+            return
         if body is None:
             return
         if rule.answers == "other":

@@ -34,6 +34,10 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Requests that may wait for the model; beyond it the answer is 429."""
     max_wait_seconds: float = 2.0
     """Expected wait for the model beyond which the answer is 429."""
+    max_body_seconds: float = 30.0
+    """Seconds in which a body must arrive; after it the answer is 408."""
+    max_pause_seconds: float = 300.0
+    """Seconds that a stream may pause."""
     max_pending_mb: float = 64.0
     """Bytes of requests held at one time; beyond it the answer is 429."""
     max_batch: int = 64

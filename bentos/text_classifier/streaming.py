@@ -10,6 +10,7 @@ from bentos.text_classifier.asgi import Request, Response, Stream
 from bentos.text_classifier.bodies import OnlyLabels, PredictBody, Threshold, TopK, decode, refusal
 from bentos.text_classifier.decoding import Options, Prediction
 from bentos.text_classifier.handlers import check_texts, options_of
+from bentos.text_classifier.intake import late
 from bentos.text_classifier.problems import Problem, ProblemDetails, busy
 from bentos.text_classifier.runtime import Runtime
 
@@ -84,9 +85,9 @@ def _value(name: str, values: list[str]) -> str | list[str]:
 async def _answers(runtime: Runtime, request: Request, options: Options) -> AsyncIterator[bytes]:
     runtime.streams += 1
     working: list[asyncio.Task[bytes]] = []
+    number = 0
     try:
-        number = 0
-        async for lines in _lines(request, int(runtime.settings.max_body_mb * 1e6)):
+        async for lines in _lines(request, int(runtime.settings.max_body_mb * 1e6), runtime.settings.max_pause_seconds):
             for start in range(0, len(lines), _GROUP):
                 group = lines[start : start + _GROUP]
                 working.append(asyncio.create_task(_group(runtime, request, options, group, number + start + 1)))
@@ -96,16 +97,24 @@ async def _answers(runtime: Runtime, request: Request, options: Options) -> Asyn
             # Whoever sends a line and waits for its answer must get it before sending more.
             while working:
                 yield await working.pop(0)
+    except TimeoutError:
+        refusal_of_the_rest = StreamedRefusal(number + 1, late(runtime.settings.max_pause_seconds).details)
+        yield msgspec.json.encode(refusal_of_the_rest) + b"\n"
     finally:
         runtime.streams -= 1
         for task in working:
             task.cancel()
 
 
-async def _lines(request: Request, longest: int) -> AsyncIterator[list[bytes]]:
-    """The whole lines of each piece of the body; a last one may lack its newline."""
+async def _lines(request: Request, longest: int, pause: float) -> AsyncIterator[list[bytes]]:
+    """The whole lines of each piece of the body; a last one may lack its newline.
+
+    Raises:
+        TimeoutError: nothing came for `pause` seconds.
+    """
     rest = b""
-    async for chunk in request.chunks():
+    chunks = request.chunks()
+    while (chunk := await asyncio.wait_for(anext(chunks, None), pause)) is not None:
         *lines, rest = (rest + chunk).split(b"\n")
         if len(rest) > longest:
             # Without its end it can be neither answered nor skipped.

@@ -3,6 +3,7 @@
 import random
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -85,6 +86,43 @@ def test_lying_headers_break_nothing(served: Process, content: bytes) -> None:
     answer = said(served, content)
     assert not answer.startswith((b"HTTP/1.1 5", b"HTTP/1.1 2"))
     assert answers(served)
+
+
+def test_who_announces_much_and_sends_nothing_keeps_nobody_out(served: Process) -> None:
+    slow = [connected(served) for _ in range(40)]
+    try:
+        for client in slow:
+            client.sendall(HEAD + b"content-length: 8000000\r\n\r\n{")
+        assert answers(served)
+    finally:
+        for client in slow:
+            client.close()
+
+
+def test_a_body_or_a_line_that_does_not_arrive_is_refused_in_time(tmp_path: Path) -> None:
+    (tmp_path / "service.json").write_text('{"max_body_seconds": 1, "max_pause_seconds": 1}')
+    with worker(grams_folder(tmp_path / "model"), tmp_path, "--grace", "0") as served:
+        with connected(served) as slow, connected(served) as stream:
+            slow.sendall(HEAD + b"content-length: 1000000\r\n\r\n" + b"[" * 1000)
+            stream.sendall(
+                b"POST /predict/stream HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+                b'19\r\n"goal match league team"\n\r\n'
+            )
+            refused = everything(slow)
+            assert refused.startswith(b"HTTP/1.1 408")
+            assert b"did not arrive within 1 s" in refused
+            told = everything(stream)
+            assert b'"label":"sport"' in told
+            assert b'"line":2,"error"' in told
+        assert answers(served)
+
+
+def everything(client: socket.socket) -> bytes:
+    """What is said until the other side closes, or its chunks end."""
+    told = b""
+    while not told.endswith(b"\r\n0\r\n\r\n") and (part := client.recv(4096)):
+        told += part
+    return told
 
 
 def test_slow_and_idle_clients_do_not_keep_others_waiting(served: Process) -> None:
