@@ -6,6 +6,7 @@ or TYPE/NAME of a block made in Prefect's pages, such as email or pager-duty-web
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -16,7 +17,7 @@ from prefect.client.orchestration import get_client
 from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
-from tasks.errors import InputError
+from tasks.errors import InputError, PipelineError
 
 SETTING = "MODEL_SERVICE_NOTIFY"
 BLOCK = "model-service-alerts"
@@ -80,9 +81,20 @@ def _block(target: str) -> UUID:
     try:
         found = Block.load(target)
     except ValueError as error:
-        raise InputError(f"{SETTING}: there is no Prefect block {target!r}: {error}") from error
+        raise InputError(
+            f"{SETTING}: {target!r} is neither the http(s) address of a webhook nor TYPE/NAME of a Prefect block"
+        ) from error
     return found._block_document_id  # pyright: ignore[reportReturnType, reportAttributeAccessIssue]
 
 
+def main() -> int:
+    try:
+        register(os.environ.get(SETTING, ""))
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
 if __name__ == "__main__":
-    register(os.environ[SETTING])
+    sys.exit(main())

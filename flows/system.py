@@ -17,7 +17,7 @@ import psutil
 from flows.environment import SERVER_RECORD, kept_server, prefect_home, prepare
 from flows.identity import identity, living
 from flows.unit import unit
-from tasks.errors import PipelineError
+from tasks.errors import InputError, PipelineError
 from tasks.state import ROOT, state_folder
 
 PORT = 4200
@@ -147,7 +147,7 @@ def start_worker(*, deploy: bool = True) -> None:
     if deploy:
         _do([*prefect, "work-pool", "create", POOL, "--type", "process", "--overwrite"], environ)
         _do([*prefect, "deploy", "--all"], environ)
-        if "MODEL_SERVICE_NOTIFY" in environ:
+        if environ.get("MODEL_SERVICE_NOTIFY"):
             _do([sys.executable, "-m", "flows.notifications"], environ)
     if worker.process() is None:
         process = worker.start([*prefect, "worker", "start", "--pool", POOL, "--name", "local"], environ)
@@ -170,6 +170,9 @@ def _worker_online(environ: dict[str, str]) -> bool:
 
 def _do(command: list[str], environ: dict[str, str]) -> None:
     done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode == InputError.exit_status and done.stderr.startswith("error: "):
+        # Of a command of ours, which has said all there is to say.
+        raise InputError(done.stderr.removeprefix("error: ").rstrip())
     if done.returncode:
         raise PipelineError(f"`{' '.join(command[2:])}` failed:\n{done.stdout}{done.stderr}".rstrip())
 

@@ -20,6 +20,8 @@ import psutil
 import pytest
 
 from flows.retrain import PROMOTED
+from flows.system import _do
+from tasks.errors import InputError
 from tests.conftest import ROOT
 from tests.end_to_end.labelled_text import rows
 from tests.flows.watched import STRANGE, ask, make_live, tell
@@ -196,6 +198,15 @@ def test_empty_or_wrong_parameters_are_refused_by_name_before_anything_starts(sy
     assert answer.status_code == 409
     assert f"'{field}'" in answer.json()["detail"]
     assert system.api("POST", "/flow_runs/count") == before
+
+
+@pytest.mark.parametrize("wrong", ["slack/none", "hooks.slack.com/services/T1/B2", "ops"])
+def test_a_wrong_address_of_notifications_is_one_message(system, wrong):
+    environ = {**system.environ, "PREFECT_API_URL": system.record("server")["url"], "MODEL_SERVICE_NOTIFY": wrong}
+    with pytest.raises(InputError) as refused:
+        _do([sys.executable, "-m", "flows.notifications"], environ)
+    assert str(refused.value).startswith(f"MODEL_SERVICE_NOTIFY: {wrong!r} is neither")
+    assert "\n" not in str(refused.value)
 
 
 def test_a_paused_schedule_is_seen_in_the_status_and_a_restart_makes_it_active(system):
