@@ -1,7 +1,16 @@
-"""A client that encrypts its requests to the service: `PrivateClient(url).predict(["a text"])`."""
+"""A client that encrypts its requests to the service: `PrivateClient(url).predict(["a text"])`.
 
+For a program of your own to send, such as curl, two commands do the rest: `python -m bentos.text_classifier.client seal
+URL KEY < BODY > ENVELOPE` keeps in the file KEY what `... open KEY < ANSWER` needs.
+"""
+
+import argparse
 import base64
+import ssl
+import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -62,12 +71,7 @@ class PrivateClient:
         response = self._client.post(path, content=envelope, headers=headers)
         content = response.content
         if response.headers.get(ENCRYPTION_HEADER.decode()) == "hpke":
-            sealed = msgspec.json.decode(content, type=SealedAnswer)
-            try:
-                nonce, ciphertext = base64.b64decode(sealed.nonce), base64.b64decode(sealed.ciphertext)
-                content = AESGCM(answer_key).decrypt(nonce, ciphertext, None)
-            except InvalidTag as error:
-                raise ValueError("the answer was changed on its way") from error
+            content = opened(content, answer_key)
         elif response.is_success:
             raise ValueError("the answer is not encrypted")
         if not response.is_success:
@@ -92,3 +96,43 @@ class PrivateClient:
             # The service's clock counts: this machine's may be wrong.
             self._ahead = self._key.now - time.time()
         return self._key
+
+
+def opened(answer: bytes, key: bytes) -> bytes:
+    """The plain answer by the key that `PrivateClient.seal` gave for it.
+
+    Raises:
+        ValueError: it is no encrypted answer, or was changed on its way.
+    """
+    try:
+        sealed = msgspec.json.decode(answer, type=SealedAnswer)
+        nonce, ciphertext = base64.b64decode(sealed.nonce), base64.b64decode(sealed.ciphertext)
+        return AESGCM(key).decrypt(nonce, ciphertext, None)
+    except (InvalidTag, msgspec.MsgspecError) as error:
+        raise ValueError("the answer was changed on its way, or is not encrypted") from error
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The two commands."""
+    parser = argparse.ArgumentParser(prog="python -m bentos.text_classifier.client", description=__doc__)
+    parser.add_argument("--ca", help="certificates (PEM) by which the service is known")
+    commands = parser.add_subparsers(dest="command", required=True)
+    sealing = commands.add_parser("seal", help="encrypt the body on standard input for URL")
+    sealing.add_argument("url", type=httpx.URL, help="of the service, with the path that is asked")
+    for command in (sealing, commands.add_parser("open", help="open the answer on standard input")):
+        command.add_argument("key", type=Path, help="file of the key that opens the answer")
+    options = parser.parse_args(arguments)
+    if options.command == "open":
+        sys.stdout.buffer.write(opened(sys.stdin.buffer.read(), options.key.read_bytes()))
+        return
+    verify = ssl.create_default_context(cafile=options.ca) if options.ca else True
+    with PrivateClient(str(options.url.copy_with(path="/")), verify=verify) as client:
+        envelope, key = client.seal(options.url.path, sys.stdin.buffer.read())
+    options.key.unlink(missing_ok=True)
+    options.key.touch(0o600)
+    options.key.write_bytes(key)
+    sys.stdout.buffer.write(envelope)
+
+
+if __name__ == "__main__":
+    main()
