@@ -10,15 +10,20 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, PackageLoader
 from markupsafe import Markup, escape
+from pydantic import ValidationError
 
 from tasks.drift.charts import accuracy_chart
 from tasks.drift.history import looks
+from tasks.manifests import Record
 from tasks.package import NAME, store
 from tasks.report.page import templates
 from tasks.report.svg import Frame, drawing, number_ticks, padded, percent_ticks
 from tasks.serving.record import history, read_live, write_whole
 
 PAGE = "registry.html"
+RUNS = "runs.jsonl"
+MOST_RUNS = 1_000
+"""Nearly three years of nightly ones."""
 _MOST_EVENTS = 50
 
 
@@ -31,10 +36,10 @@ class Versions:
     candidate: str | None
 
 
-@dataclass(frozen=True)
-class Run:
-    """One retrain by its report; what a run did not reach is None."""
+class Run(Record):
+    """One retrain by its report; what a run did not reach is None, and so is the page of a report that is gone."""
 
+    name: str
     started: datetime
     source: str | None
     chosen: str | None
@@ -42,7 +47,7 @@ class Run:
     verdict: str | None
     tag: str | None
     hashes: dict[str, str]
-    page: Path
+    page: Path | None = None
 
 
 def versions(state: Path) -> Versions:
@@ -57,14 +62,28 @@ def versions(state: Path) -> Versions:
 
 
 def runs(state: Path) -> list[Run]:
-    """The retrains whose reports are kept, oldest first."""
-    return [_run(file) for file in sorted((state / "runs").glob("*/report.json"))]
+    """The last retrains, oldest first: those whose reports are kept, and what the page showed of others."""
+    kept = [_run(file) for file in (state / "runs").glob("*/report.json")]
+    found = {run.name: run for run in (*_shown_before(state), *kept)}
+    return [found[name] for name in sorted(found)][-MOST_RUNS:]
+
+
+def _shown_before(state: Path) -> list[Run]:
+    found = []
+    for line in (state / RUNS).read_text("utf-8").splitlines() if (state / RUNS).exists() else ():
+        try:
+            found.append(Run.model_validate_json(line))
+        except ValidationError:
+            # Of another version of this program.
+            continue
+    return found
 
 
 def _run(file: Path) -> Run:
     content: dict[str, Any] = json.loads(file.read_text("utf-8"))
     part = {name: content.get(name) or {} for name in ("data", "chosen", "test", "gate", "bento")}
     return Run(
+        name=file.parent.name,
         started=datetime.strptime(file.parent.name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC),
         source=part["data"].get("source"),
         chosen=part["chosen"].get("name"),
@@ -96,7 +115,10 @@ def _size(folder: Path) -> int:
 
 
 def write_registry(state: Path) -> Path:
-    """Writes `state`/registry.html, which loads nothing from elsewhere, and returns its path."""
+    """Writes `state`/registry.html, which loads nothing from elsewhere, and returns its path.
+
+    What it shows of each run is kept in `state`/runs.jsonl: accuracy over time must outlast the reports.
+    """
     environment = templates().overlay(
         loader=ChoiceLoader([PackageLoader("tasks", "pages"), PackageLoader("tasks.report")])
     )
@@ -112,6 +134,7 @@ def write_registry(state: Path) -> Path:
         live_accuracy=accuracy_chart(taken),
         disk=disk(state),
     )
+    write_whole(state / RUNS, "".join(run.model_dump_json(exclude={"page"}) + "\n" for run in seen))
     write_whole(state / PAGE, page)
     return state / PAGE
 

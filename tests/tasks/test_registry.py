@@ -6,7 +6,8 @@ import pytest
 from tasks.drift.history import remember
 from tasks.drift.report import DriftReport
 from tasks.package import NAME, store
-from tasks.registry import Versions, disk, runs, versions, write_registry
+from tasks.registry import RUNS, Versions, disk, runs, versions, write_registry
+from tasks.retention import prune
 from tasks.serving.record import Version, change_live, note
 from tasks.settings import ServeSettings
 
@@ -77,6 +78,29 @@ def test_the_page_shows_lineage_history_and_drift_and_loads_nothing(state: Path)
         assert shown in page
     assert "<tickets>" not in page
     assert "http" not in page.replace("file:", "")
+
+
+def test_accuracy_over_time_outlasts_the_reports(state: Path) -> None:
+    for day in range(1, 8):
+        run(state, f"2026010{day}-030000-7", 0.9 + day / 100, None)
+        prune(state, 2)
+        write_registry(state)
+    page = write_registry(state).read_text()
+    assert len(list((state / "runs").iterdir())) == 2
+    seen = runs(state)
+    accuracy = [one.accuracy["value"] for one in seen if one.accuracy]
+    assert accuracy == pytest.approx([0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97])
+    assert [one.page is not None for one in seen] == [False] * 5 + [True] * 2
+    assert page.count(">report</a>") == 2
+    assert "7 runs, the last at 97.0%" in page
+
+
+def test_so_many_runs_are_remembered_and_no_more(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.registry.MOST_RUNS", 3)
+    for day in range(1, 6):
+        run(state, f"2026010{day}-030000-7", 0.9, None)
+    write_registry(state)
+    assert [json.loads(line)["name"][6:8] for line in (state / RUNS).read_text().splitlines()] == ["03", "04", "05"]
 
 
 def test_disk_use_is_counted_by_what_it_is_kept_for(state: Path) -> None:
