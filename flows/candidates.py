@@ -10,13 +10,14 @@ from prefect.task_runners import TaskRunner
 
 from bentos.text_classifier.cpus import allowed_cpus
 from flows.config import RetrainConfig
-from flows.stages import Report, Stage, Stages
+from flows.stages import Stage, Stages
 from flows.task_runners import task_runner
 from tasks.architectures import Job
 from tasks.machine import has_gpu
 from tasks.manifests import Candidate, Dataset, Selection
 from tasks.personal_data import redactor
 from tasks.plan import ENSEMBLE, STUDENT, Plan
+from tasks.progress import Progress
 from tasks.refit import refit_dataset
 from tasks.search import found
 from tasks.select import judged_on
@@ -45,17 +46,17 @@ class _Training:
     hyper: dict[str, Any]
     trials: int
 
-    def whole(self, folds: int, folder: Path, progress: Report) -> Candidate:
+    def whole(self, folds: int, folder: Path, progress: Progress) -> Candidate:
         from tasks.train import train
 
         return train(self.name, self._job(folder, progress), folds)
 
-    def fold(self, number: int, folder: Path, progress: Report) -> None:
+    def fold(self, number: int, folder: Path, progress: Progress) -> None:
         from tasks.train import train_fold
 
         train_fold(self.name, self._job(folder, progress), number)
 
-    def _job(self, folder: Path, progress: Report) -> Job:
+    def _job(self, folder: Path, progress: Progress) -> Job:
         return Job(self.dataset, folder, self.train, self.effort, self.seed, self.hyper, self.trials, progress=progress)
 
 
@@ -146,7 +147,7 @@ class Candidates:
 
         config, effort = self.config, self.effort
 
-        def work(folder: Path, progress: Report) -> Candidate:
+        def work(folder: Path, progress: Progress) -> Candidate:
             return ensemble(Job(dataset, folder, config.train, effort, config.seed), chosen)
 
         return self.stages.run(f"train {ENSEMBLE}", work, (dataset, *chosen, config.train, config.seed), _summary)
@@ -157,7 +158,7 @@ class Candidates:
         config, effort = self.config, self.effort
         seconds = STUDENT_SHARE * self.planned.budget
 
-        def work(folder: Path, progress: Report) -> Candidate:
+        def work(folder: Path, progress: Progress) -> Candidate:
             hyper = {"seconds": seconds}
             job = Job(dataset, folder, config.train, effort, config.seed, hyper, progress=progress)
             personal = redactor(config.data.personal_data, self.stages.folder.parent, config.data.person_names)

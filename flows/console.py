@@ -12,6 +12,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 SILENT_BAR_SECONDS = 15.0
+BAR_SECONDS = 0.1
 
 
 class Console:
@@ -36,8 +37,8 @@ class Console:
 
     def progress(self, name: str, share: float, text: str) -> None:
         """Moves the bar of the running stage to `share` (0 to 1)."""
+        now = time.monotonic()
         if not self.error.isatty():
-            now = time.monotonic()
             if now - self._last >= SILENT_BAR_SECONDS:
                 _print(f"  {name:<12}{share:>7.0%}   {text}", self.error)
                 self._last = now
@@ -49,6 +50,9 @@ class Console:
                 leave=False,
                 bar_format="  {desc:<12}{percentage:3.0f}% |{bar:24}| {postfix}",
             )
+        elif now - self._last < BAR_SECONDS:
+            return
+        self._last = now
         self._bar.n = 100 * share
         self._bar.set_description_str(name, refresh=False)
         self._bar.set_postfix_str(text)

@@ -12,7 +12,7 @@ from flows.candidates import Candidates
 from flows.config import RetrainConfig
 from flows.console import Console
 from flows.publish import percent
-from flows.stages import Report, Stages, code_content
+from flows.stages import Stages, code_content
 from tasks import export
 from tasks.deploy import deploy
 from tasks.drift import reference_statistics
@@ -37,6 +37,7 @@ from tasks.package import bento_model, package
 from tasks.personal_data import keyed_content, redactor
 from tasks.plan import Plan, plan
 from tasks.preprocess import preprocess
+from tasks.progress import Progress, within
 from tasks.report import RunReport, model_card
 from tasks.retention import prune
 from tasks.select import select
@@ -161,7 +162,7 @@ class Retraining:
         personal = redactor(config.data.personal_data, self.state, config.data.person_names)
         table = self.stages.run(
             f"ingest {part}".strip(),
-            lambda folder, progress: ingest(settings, folder, config.seed, personal),
+            lambda folder, progress: ingest(settings, folder, config.seed, personal, progress),
             (settings, config.seed, config.data.personal_data, config.data.person_names),
             lambda made: f"{made.rows:,} rows of {shown(source)}" + _set_aside(made.quarantined),
             keep=False,
@@ -246,7 +247,7 @@ class Retraining:
             )
 
     def _convert(self) -> None:
-        def work(folder: Path, progress: Report) -> Converted:
+        def work(folder: Path, progress: Progress) -> Converted:
             from tasks.convert import convert
 
             return convert(self.selection.chosen, self.dataset, folder)
@@ -259,10 +260,12 @@ class Retraining:
         config = self.config
         budget = Budget(max_latency_ms=config.max_latency_ms, max_size_mb=config.max_size_mb)
 
-        def work(folder: Path, progress: Report) -> Optimised:
+        def work(folder: Path, progress: Progress) -> Optimised:
             from tasks.optimise import optimise
 
-            return optimise(self.converted, self.dataset, config.optimise, budget, folder, config.serve.gpu > 0)
+            return optimise(
+                self.converted, self.dataset, config.optimise, budget, folder, config.serve.gpu > 0, progress
+            )
 
         self.optimised = self.stages.run(
             "optimise",
@@ -274,11 +277,13 @@ class Retraining:
     def _evaluate(self) -> None:
         picked, chosen = self.optimised.picked, self.selection.chosen
 
-        def work(folder: Path, progress: Report) -> Evaluation:
+        def work(folder: Path, progress: Progress) -> Evaluation:
             from tasks.evaluate import evaluate
 
-            made = evaluate(picked, chosen, self.dataset, self.config.seed, folder, self.judged)
+            judging = within(progress, 0.0, 0.95)
+            made = evaluate(picked, chosen, self.dataset, self.config.seed, folder, self.judged, judging)
             # It travels in the bento: what live traffic is compared with belongs to the version that answers.
+            progress(0.95, "what live traffic is compared with")
             reference_statistics(self.dataset, made.folder, made.folder, self._held_out)
             return made
 

@@ -20,10 +20,10 @@ from prefect.task_runners import TaskRunner
 from flows.console import Console, current, shown_on
 from tasks.errors import PipelineError
 from tasks.manifests import Record, content_of
+from tasks.progress import Progress
 from tasks.state import ROOT
 
 Result = TypeVar("Result", bound=Record)
-Report = Callable[[float, str], None]
 
 MANIFEST = "manifest.json"
 SEAL = "files.json"
@@ -59,11 +59,11 @@ class Stage(Generic[Result]):
     """
 
     name: str
-    work: Callable[[Path, Report], Result]
+    work: Callable[[Path, Progress], Result]
     depends_on: tuple[object, ...]
     summary: Callable[[Result], str]
     keep: bool = True
-    parts: tuple[Callable[[Path, Report], None], ...] = ()
+    parts: tuple[Callable[[Path, Progress], None], ...] = ()
 
     @cached_property
     def key(self) -> str:
@@ -87,7 +87,7 @@ class Stages:
     def run(
         self,
         name: str,
-        work: Callable[[Path, Report], Result],
+        work: Callable[[Path, Progress], Result],
         depends_on: tuple[object, ...],
         summary: Callable[[Result], str],
         *,
@@ -152,13 +152,13 @@ class Stages:
         return result
 
 
-def _stage(name: str, folder: Path, work: Callable[[Path, Report], Record]) -> Record:
+def _stage(name: str, folder: Path, work: Callable[[Path, Progress], Record]) -> Record:
     # A manifest marks the folder as finished: without it, what lies there is a killed run's beginning.
     if (folder / MANIFEST).exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        result = work(folder, _Progress(name, current()))
+        result = work(folder, _Display(name, current()))
     except OSError as error:
         full = next((reason for reason in map(os.strerror, _FULL) if reason in str(error)), None)
         if full is None:
@@ -184,9 +184,9 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _part(name: str, folder: Path, work: Callable[[Path, Report], None]) -> None:
+def _part(name: str, folder: Path, work: Callable[[Path, Progress], None]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    work(folder, _Progress(name, current()))
+    work(folder, _Display(name, current()))
 
 
 # Not as decorators: Dask sends a function by its name, under which it must be found itself.
@@ -194,7 +194,7 @@ _run_stage = task(result_serializer="json", cache_expiration=timedelta(days=30))
 _run_part = task(_part)
 
 
-class _Progress:
+class _Display:
     """Sends a stage's progress to the terminal and, every few seconds, to a Prefect progress artifact."""
 
     def __init__(self, name: str, console: Console) -> None:

@@ -19,6 +19,7 @@ from tasks.kinds import KINDS
 from tasks.label_errors import MOST_ROWS, cross_validated_scores, rank_label_errors
 from tasks.manifests import Candidate, Dataset, Evaluation, Variant, content_of
 from tasks.metrics import Outcome, measure, proportion
+from tasks.progress import Progress, silent, within
 from tasks.rows import Rows
 from tasks.select import held_out
 from tasks.slices import slices
@@ -33,6 +34,7 @@ def evaluate(
     seed: int,
     folder: Path,
     judged: tuple[Candidate, Dataset] | None = None,
+    progress: Progress = silent,
 ) -> Evaluation:
     """Calibrates the variant that will be served and judges it on the test part.
 
@@ -48,18 +50,20 @@ def evaluate(
     table = pq.read_table(dataset.test)
     if not table.num_rows:
         raise InputError("the test part has no rows: give more data or a test source with rows of the known classes")
-    logits = open_model(picked.folder).logits(Rows(dataset.validation).texts())
+    picked_model, texts = open_model(picked.folder), Rows(dataset.validation).texts()
+    logits = _logits(picked_model, texts, within(progress, 0.0, 0.3), "validation")
     served, fitted = calibrate(picked.folder, dataset, folder / "model", logits, _alike(candidate, judged))
     model = open_model(served)
     validation_scores = model.scores(logits)
     texts, targets = rows_of(dataset, "test", model.encoders)
-    logits = model.logits(texts)
+    logits = _logits(model, texts, within(progress, 0.3, 0.7), "test")
     uncalibrated = msgspec.structs.replace(model.manifest, temperature=1.0)
     result = outcome(logits, targets, model.manifest)
     kind = KINDS[dataset.task]
     measured = measure(result, seed, kind.figures)
     predictions = folder / "predictions.parquet"
     _write_predictions(predictions, table, answers(model, logits, texts), result)
+    progress(0.7, "looking for labels that may be wrong")
     manifest = msgspec.structs.replace(
         model.manifest,
         metrics={name: figure.model_dump() for name, figure in measured.figures.items()},
@@ -80,6 +84,10 @@ def evaluate(
         majority=_majority(table),
         content=content_of(served, predictions),
     )
+
+
+def _logits(model: TextModel, texts: list[str], progress: Progress, part: str) -> np.ndarray:
+    return model.logits(texts, told=lambda share: progress(share, f"answering the {part} part"))
 
 
 def _alike(candidate: Candidate, judged: tuple[Candidate, Dataset] | None) -> tuple[np.ndarray, np.ndarray] | None:

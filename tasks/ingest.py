@@ -12,13 +12,24 @@ from tasks.errors import InputError
 from tasks.label_kinds import KINDS, find_task
 from tasks.manifests import Table, content_of
 from tasks.personal_data import without_personal_data
+from tasks.progress import Progress, silent, within
 from tasks.quarantine import by_kind, write_quarantine
 from tasks.settings import SourceSettings
 from tasks.sources import OWN_COLUMNS, Reading, shown, source_of
+from tasks.sources.length import about_rows
 from tasks.workspace import engine, identifier, literal, scratch_folder
 
+_READ = 0.8
+"""Share of the work that is done once the rows are read."""
 
-def ingest(settings: SourceSettings, folder: Path, seed: int, personal: Redactor | None = None) -> Table:
+
+def ingest(
+    settings: SourceSettings,
+    folder: Path,
+    seed: int,
+    personal: Redactor | None = None,
+    progress: Progress = silent,
+) -> Table:
     """Reads `settings.source` into `folder`/table.parquet.
 
     Rows that cannot be read go to quarantine.csv (source, line, reason, excerpt). With `settings.rows`
@@ -37,7 +48,11 @@ def ingest(settings: SourceSettings, folder: Path, seed: int, personal: Redactor
         batches = source_of(settings.source).read(reading)
         if personal is not None:
             batches = without_personal_data(batches, personal, ("text", *settings.extra_columns))
-        rows_read = _store(batches, reading.schema, scratch / "raw.parquet")
+        # What lies elsewhere would travel twice if its rows were counted first.
+        total = None if "://" in settings.source else about_rows(settings)
+        told = within(progress, 0.0, _READ)
+        rows_read = _store(_counted(batches, total, told), reading.schema, scratch / "raw.parquet")
+        progress(_READ, f"{rows_read:,} rows read, to be sorted and written")
         if rows_read == 0:
             raise InputError(f"{shown(settings.source)}: its columns are named, but there is no row.")
         duck.read_parquet(str(scratch / "raw.parquet")).create_view("raw")
@@ -74,6 +89,15 @@ def ingest(settings: SourceSettings, folder: Path, seed: int, personal: Redactor
         notes=reading.notes,
         content=content_of(folder / "table.parquet", task),
     )
+
+
+def _counted(batches: Iterator[pa.RecordBatch], total: int | None, progress: Progress) -> Iterator[pa.RecordBatch]:
+    """The batches; the share is 0 where `total`, about as many rows as there are, is not known."""
+    rows = 0
+    for batch in batches:
+        rows += batch.num_rows
+        progress(min(rows / total, 1.0) if total else 0.0, f"{rows:,} rows read")
+        yield batch
 
 
 def _store(batches: Iterator[pa.RecordBatch], schema: pa.Schema, path: Path) -> int:

@@ -20,6 +20,7 @@ from tasks.calibrate import rows_of
 from tasks.errors import InputError
 from tasks.kinds import KINDS
 from tasks.manifests import Converted, Dataset, Optimised, Variant, content_of
+from tasks.progress import Progress, silent, within
 from tasks.rows import Rows
 from tasks.settings import Budget, OptimiseSettings
 
@@ -43,6 +44,7 @@ def optimise(
     budget: Budget,
     folder: Path,
     gpu: bool,
+    progress: Progress = silent,
 ) -> Optimised:
     """Makes each variant, measures it on the validation part and picks the one to serve.
 
@@ -61,10 +63,11 @@ def optimise(
     unfinished = folder.with_name(folder.name + ".part")
     shutil.rmtree(unfinished, ignore_errors=True)
     providers = CUDA if gpu else CPU
-    for name in names:
+    for number, name in enumerate(names):
+        progress(0.4 * number / len(names), f"making {name}")
         shutil.copytree(converted.folder, unfinished / name)
         VARIANTS[name](unfinished / name)
-    measured = measure([unfinished / name for name in names], dataset, providers)
+    measured = measure([unfinished / name for name in names], dataset, providers, within(progress, 0.4, 1.0))
     judged = pick(measured, settings, budget, _class_rows(dataset))
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
@@ -140,7 +143,9 @@ def _quiet_logging() -> Iterator[None]:
         logging.disable(before)
 
 
-def measure(folders: Sequence[Path], dataset: Dataset, providers: Sequence[str] = CPU) -> list[Variant]:
+def measure(
+    folders: Sequence[Path], dataset: Dataset, providers: Sequence[str] = CPU, progress: Progress = silent
+) -> list[Variant]:
     """Variants, named as their folders: accuracy on the validation part, size, and speed on one thread.
 
     Speed includes the encoding. The variants take turns, so that what else the machine does meets all alike.
@@ -149,10 +154,12 @@ def measure(folders: Sequence[Path], dataset: Dataset, providers: Sequence[str] 
     models = [TextModel.load(folder, providers=providers) for folder in folders]
     # Variants of one model have the same encoders.
     texts, targets = rows_of(dataset, "validation", models[0].encoders)
+    progress(0.0, "timing the variants")
     seconds = {str(size): _seconds(models, texts, size) for size in BATCH_SIZES}
     variants = []
     for place, (folder, model) in enumerate(zip(folders, models, strict=True)):
-        logits = model.logits(texts)
+        answering, text = within(progress, place / len(models), (place + 1) / len(models)), f"measuring {folder.name}"
+        logits = model.logits(texts, told=lambda share, answering=answering, text=text: answering(share, text))
         outcome = kind.outcome(model.scores(logits), targets, model.manifest)
         hits, actual = (np.asarray(matrix.sum(axis=0)).ravel() for matrix in (outcome.hits, outcome.actual))
         recalls = (hits / np.maximum(actual, 1.0)).tolist()

@@ -1,6 +1,6 @@
 """A model folder opened for use: encode, run, decode. Training, parity, smoke test and service call these."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -90,11 +90,19 @@ class TextModel:
         """Logits, float32 [texts, labels]; for tagging [texts, positions, tags]."""
         return np.asarray(self.session.run(["logits"], {name: inputs[name] for name in self._input_names})[0])
 
-    def logits(self, texts: Sequence[str], batch: int = 32) -> np.ndarray:
-        """Logits of any number of texts, batched by length so that little padding is computed."""
+    def logits(
+        self, texts: Sequence[str], batch: int = 32, told: Callable[[float], object] = lambda share: None
+    ) -> np.ndarray:
+        """Logits of any number of texts, batched by length so that little padding is computed.
+
+        After each batch `told` is called with the share of the texts that are done.
+        """
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        cuts = [order[start : start + batch] for start in range(0, len(order), batch)]
-        found = [(cut, self.run(self.encode([texts[index] for index in cut]))) for cut in cuts]
+        found = []
+        for start in range(0, len(order), batch):
+            cut = order[start : start + batch]
+            found.append((cut, self.run(self.encode([texts[index] for index in cut]))))
+            told((start + len(cut)) / len(order))
         return in_order(found) if found else np.zeros((0, len(self.manifest.labels)), np.float32)
 
     @property

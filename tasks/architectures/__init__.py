@@ -9,10 +9,8 @@ from typing import Any, Protocol
 
 from tasks.errors import InputError
 from tasks.manifests import Candidate, Dataset
+from tasks.progress import Progress, silent
 from tasks.settings import Effort, TrainSettings
-
-Progress = Callable[[float, str], None]
-"""Called with the share done (0 to 1) and a short text such as 'epoch 3, accuracy 0.91'."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Job:
     hyper: dict[str, Any] = field(default_factory=dict)
     trials: int = 0
     teacher: Path | None = None
-    progress: Progress = lambda share, text: None
+    progress: Progress = silent
     epoch_ended: Callable[[int, float], None] = lambda epoch, score: None
 
     def hyper_of(self, architecture: "Architecture") -> dict[str, Any]:

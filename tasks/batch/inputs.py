@@ -1,21 +1,13 @@
-"""Which inputs become which outputs, and about how many rows an input has."""
+"""Which inputs become which outputs."""
 
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from tasks.batch.output import FORMATS, format_suffix
 from tasks.errors import InputError
 from tasks.sealed_files import SUFFIX
-from tasks.settings import SourceSettings
 from tasks.sources import source_of
 from tasks.sources.files import Files, find_files
-from tasks.sources.formats.parquet import MAGIC
-from tasks.sources.opening import open_bytes
-
-_PIECE = 1 << 20
 
 
 def outputs_of(source: str, output: Path, format: str, *, sealed: bool = False) -> list[tuple[str, Path]]:
@@ -52,25 +44,3 @@ def outputs_of(source: str, output: Path, format: str, *, sealed: bool = False) 
 
 def _stem(path: str) -> str:
     return PurePosixPath(path).name.split(".")[0]
-
-
-def about_rows(settings: SourceSettings) -> int | None:
-    """The number of rows as a progress bar needs it, by lines or Parquet's metadata; None when it is not known."""
-    source = settings.source
-    if not isinstance(source_of(source), Files) or source == "-":
-        return None
-    rows = 0
-    for file in find_files(source, Path(), settings.data_key):
-        with open_bytes(file) as stream:
-            start = stream.read(len(MAGIC))
-            if start == MAGIC:
-                try:
-                    rows += pq.ParquetFile(stream).metadata.num_rows
-                except pa.ArrowException:
-                    # Reading the rows will say what is wrong, and where.
-                    return None
-            else:
-                rows += start.count(b"\n") - 1
-                while piece := stream.read(_PIECE):
-                    rows += piece.count(b"\n")
-    return max(rows, 1)

@@ -62,6 +62,18 @@ def test_a_terminal_gets_a_bar():
     os.close(controller)
 
 
+def test_a_bar_is_drawn_a_few_times_a_second_whatever_it_is_told():
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    drawn = Terminal()
+    console = Console(io.StringIO(), drawn)
+    for step in range(20_000):
+        console.progress("evaluate", step / 20_000, "answering")
+    assert 0 < drawn.getvalue().count("evaluate") < 200
+
+
 def test_a_flow_finds_the_console_of_its_command_and_its_own_without_one():
     mine = Console(io.StringIO())
     with shown_on(mine):

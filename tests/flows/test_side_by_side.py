@@ -12,30 +12,31 @@ import pytest
 from prefect import flow
 
 from flows.console import Console
-from flows.stages import Report, Stage, Stages
+from flows.stages import Stage, Stages
 from flows.task_runners import RunnerName, task_runner
 from tasks.errors import InputError
 from tasks.manifests import Package
+from tasks.progress import Progress
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
 
 
-def make(tag: str, folder: Path, progress: Report) -> Package:
+def make(tag: str, folder: Path, progress: Progress) -> Package:
     found = sorted(path.name for path in folder.glob("part-*"))
     progress(0.5, "half")
     (folder / "process").write_text(str(os.getpid()))
     return Package(tag=tag, path=folder, size_bytes=len(found), content="c")
 
 
-def leave(number: int, folder: Path, progress: Report) -> None:
+def leave(number: int, folder: Path, progress: Progress) -> None:
     (folder / f"part-{number}").touch()
 
 
-def refuse(folder: Path, progress: Report) -> Package:
+def refuse(folder: Path, progress: Progress) -> Package:
     raise InputError("row 7 is bad")
 
 
-def die_once(folder: Path, progress: Report) -> Package:
+def die_once(folder: Path, progress: Progress) -> Package:
     """Ends its process as one that the kernel kills for memory."""
     if not (folder / "died").exists():
         (folder / "died").touch()
@@ -43,7 +44,7 @@ def die_once(folder: Path, progress: Report) -> Package:
     return make("survived", folder, progress)
 
 
-def stage(name: str, work: Callable[[Path, Report], Package], parts: int = 0) -> Stage[Package]:
+def stage(name: str, work: Callable[[Path, Progress], Package], parts: int = 0) -> Stage[Package]:
     pieces = tuple(partial(leave, number) for number in range(parts))
     return Stage(name, work, (name,), lambda made: made.tag, parts=pieces)
 

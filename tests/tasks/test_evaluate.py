@@ -35,6 +35,19 @@ def test_the_served_variant_is_judged_on_every_test_row(tmp_path: Path) -> None:
     assert np.trace(evaluation.confusion) == sum(right)
 
 
+def test_progress_goes_through_both_parts_and_never_falls(tmp_path: Path) -> None:
+    data, told = noisy_dataset(tmp_path / "data"), []
+    trained, folder = candidate(tmp_path / "trained"), tmp_path / "evaluate"
+    folder.mkdir()
+    evaluate(served(tmp_path / "model"), trained, data, 13, folder, progress=lambda *one: told.append(one))
+    assert [share for share, _ in told] == sorted(share for share, _ in told)
+    assert list(dict.fromkeys(text for _, text in told)) == [
+        "answering the validation part",
+        "answering the test part",
+        "looking for labels that may be wrong",
+    ]
+
+
 def test_every_figure_has_an_interval_around_it_and_is_strict_json(tmp_path: Path) -> None:
     """mlflow#3237: metrics without intervals."""
     evaluation = judge(tmp_path, noisy_dataset(tmp_path / "data"))

@@ -35,6 +35,19 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_progress_is_told_by_the_rows_read(tmp_path: Path, name: str) -> None:
+    content = "text,label\n" + "".join(f"film number {row},{'pos' if row % 2 else 'neg'}\n" for row in range(30_000))
+    source = write(tmp_path / name, gzip.compress(content.encode()) if name.endswith("gz") else content)
+    told: list[tuple[float, str]] = []
+    ingest(SourceSettings(source=str(source)), tmp_path / "stage", 13, progress=lambda *one: told.append(one))
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares)
+    assert told[-1] == (0.8, "30,000 rows read, to be sorted and written")
+    # Some batches are left to be read when the first ones are told of.
+    assert 0.0 < shares[0] < 0.8
+
+
 @pytest.mark.parametrize(
     ("name", "pack"),
     [

@@ -33,7 +33,14 @@ def converted(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Con
 
 def test_every_variant_is_measured_and_one_is_picked(converted: Converted, dataset: Dataset, tmp_path: Path) -> None:
     settings = OptimiseSettings(variants=("float32", "int8", "float16"))
-    optimised = optimise(converted, dataset, settings, Budget(), tmp_path / "out", gpu=False)
+    told: list[tuple[float, str]] = []
+    optimised = optimise(
+        converted, dataset, settings, Budget(), tmp_path / "out", gpu=False, progress=lambda *one: told.append(one)
+    )
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+    assert {"making int8", "timing the variants", "measuring float16"} <= {text for _, text in told}
     assert [variant.name for variant in optimised.variants] == ["float32", "int8", "float16"]
     assert [variant.picked for variant in optimised.variants].count(True) == 1
     for variant in optimised.variants:
