@@ -14,7 +14,7 @@ from tasks.manifests import Deployment, Package, content_of
 from tasks.package import NAME, bento_source, store
 from tasks.serving import control, lifecycle, processes, protection
 from tasks.serving.listener import open_listener
-from tasks.serving.record import Live, Version, note, read_live
+from tasks.serving.record import Live, Version, count_from_now, note, read_live
 from tasks.serving.rollout import Withdrawn, roll_out
 from tasks.settings import SecuritySettings, ServeSettings
 from tasks.smoke import check_contract, check_known, smoke, trial
@@ -147,7 +147,7 @@ def _return_to(state: Path, before: Live | None, tag: str, why: str) -> None:
 
 
 def _check_public(url: str, version: Version, known: list[tuple[str, str]], state: Path) -> None:
-    """Asks through the public port, on new connections, until only `version` answers."""
+    """Asks through the public port, on new connections, until only `version` answers; its traffic begins then."""
     until = time.monotonic() + SETTLE_SECONDS
     with protection.admitted(version.security, state) as options:
         while True:
@@ -155,11 +155,12 @@ def _check_public(url: str, version: Version, known: list[tuple[str, str]], stat
                 with httpx.Client(base_url=url, timeout=30, **options) as client:
                     check_contract(client, version.tag)
                     check_known(client, version.tag, known)
-                return
+                break
             except (DeploymentError, httpx.TransportError):
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.1)
+    count_from_now(state)
 
 
 @contextmanager

@@ -40,7 +40,10 @@ class Version(Record):
 
 
 class Live(Record):
-    """`versions` are those that were deployed and not withdrawn since, oldest first; the last one is live."""
+    """`versions` are those that were deployed and not withdrawn since, oldest first; the last one is live.
+
+    `since` is from when on what it was asked counts as traffic.
+    """
 
     versions: list[Version]
     since: datetime
@@ -86,6 +89,13 @@ def change_live(state: Path, version: Version, event: Event) -> Live:
     live = Live(versions=[*kept, version], since=datetime.now(UTC))
     write_whole(state / LIVE, live.model_dump_json(indent=2) + "\n")
     return live
+
+
+def count_from_now(state: Path) -> None:
+    """Makes the live version's traffic begin now: what came before were the deployment's own questions."""
+    live = read_live(state)
+    if live:
+        write_whole(state / LIVE, live.model_copy(update={"since": datetime.now(UTC)}).model_dump_json(indent=2) + "\n")
 
 
 def forget_versions(state: Path, tags: set[str]) -> None:

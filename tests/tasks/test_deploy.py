@@ -5,9 +5,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tasks import deploy as deploying
@@ -15,6 +17,7 @@ from tasks.deploy import deploy, rollback
 from tasks.errors import DeploymentError, InputError
 from tasks.manifests import Deployment, Package
 from tasks.package import bento_model
+from tasks.prediction_log import read_predictions
 from tasks.serving import lifecycle, processes
 from tasks.serving.record import Version, history, read_live
 from tasks.settings import ServeSettings
@@ -71,6 +74,22 @@ def test_a_first_deployment_is_live_and_smoke_tested(state: Path, live: Deployme
     assert live.latency_ms is not None
     assert live.latency_ms > 0
     assert live.content not in ("", packages[0].content)
+
+
+def test_what_a_deployment_asks_itself_is_not_looked_at_as_live_traffic(state: Path, live: Deployment) -> None:
+    def recorded(count: int) -> list[float]:
+        end = time.monotonic() + 10
+        while len(times := sorted(record.time for record in read_predictions(state / "records"))) < count:
+            assert time.monotonic() < end, times
+            time.sleep(0.05)
+        return times
+
+    own = recorded(2 + len(known(1)))
+    record = read_live(state)
+    assert record
+    assert own[-1] < record.since.timestamp()
+    assert httpx.post(f"{live.url}/predict", json={"texts": ["from a client"]}).status_code == 200
+    assert recorded(len(own) + 1)[-1] > record.since.timestamp()
 
 
 def test_deploying_and_rolling_back_lose_no_request(state: Path, live: Deployment, packages: list[Package]) -> None:
