@@ -28,6 +28,7 @@ from starlette.testclient import TestClient
 
 from benchmarks.linear_model import write_linear_model
 from benchmarks.security_costs import COLUMNS, throughput
+from benchmarks.security_loading import costs_of_loading, seconds
 from bentos.text_classifier.access import Access
 from bentos.text_classifier.api_keys import ApiKey, ApiScope, dump_keys, new_token
 from bentos.text_classifier.app import Application
@@ -37,8 +38,7 @@ from bentos.text_classifier.guard import Guard
 from bentos.text_classifier.keys import provider_of
 from bentos.text_classifier.manifest import CARD, GRAPH
 from bentos.text_classifier.model import ModelError, TextModel
-from bentos.text_classifier.personal_data import Redactor
-from bentos.text_classifier.sealing import rewrap, seal_folder
+from bentos.text_classifier.sealing import seal_folder
 from bentos.text_classifier.settings import ServiceSettings
 from tasks.errors import PipelineError
 from tasks.sealed_files import seal_file, unseal_file
@@ -68,9 +68,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         attacks = [_try(name, attack) for name, attack in _attacks(Path(folder))]
-        costs = [*_costs_of_loading(Path(folder)), *_costs_of_idle_connections(Path(folder))]
-        sealed = (Path(folder) / "timed-sealed", f"file:{Path(folder) / 'rotated.key'}")
-        loads = throughput(Path(folder) / "timed", sealed, Path(folder) / "loads", options.seconds, options.rounds)
+        costs = [*costs_of_loading(Path(folder)), *_costs_of_requests(Path(folder))]
+        sealed = (Path(folder) / "sealed", f"file:{Path(folder) / 'sealed.key'}")
+        loads = throughput(Path(folder) / "plain", sealed, Path(folder) / "loads", options.seconds, options.rounds)
     for attack in attacks:
         print(f"{'refused' if attack['refused'] else 'SUCCEEDED':10}{attack['attack']:48}{attack['seen'][:110]}")
     print()
@@ -172,38 +172,14 @@ def _attacks_on_service(folder: Path) -> Iterator[tuple[str, Callable[[], object
         yield "ask with a revoked key", lambda: ask(key[1])
 
 
-def _costs_of_loading(folder: Path) -> list[dict[str, Any]]:
-    plain = _model(folder / "timed", vocabulary=60_000)
-    sealed = folder / "timed-sealed"
-    shutil.copytree(plain, sealed)
-    key = key_file(folder / "timed.key")
-    other = key_file(folder / "rotated.key")
-    mask = Redactor("mask")
-    sealing = _seconds(lambda: seal_folder(sealed, provider_of(key)))
-    figures = [
-        ("load a model as it is", _seconds(lambda: TextModel.load(plain)), "s"),
-        ("load it sealed", _seconds(lambda: TextModel.load(sealed, key=key)), "s"),
-        ("seal it", sealing, "s"),
-        ("rotate its key", _seconds(lambda: rewrap(sealed, provider_of(key), provider_of(other))), "s"),
-        ("encrypt a request, the client's part", 1e3 * _seconds_to_encrypt(folder, 200), "ms"),
-        ("its size", sum(file.stat().st_size for file in plain.iterdir()) / 1e6, "MB"),
-        (
-            "redact 1,000 texts",
-            1e3 * _seconds(lambda: [mask(f"call {n} now, ann@a.example") for n in range(1000)]),
-            "ms",
-        ),
-    ]
-    return [{"control": name, "figure": figure, "unit": unit} for name, figure, unit in figures]
-
-
-def _seconds_to_encrypt(folder: Path, requests: int) -> float:
+def _ms_to_encrypt(folder: Path, requests: int) -> float:
     with _service(folder, Access(None, Envelopes(folder / "timed-envelopes"), 1)) as client:
         private, body = _private(client, {}), json.dumps(BODY).encode()
         private.seal("/predict", body)
-        return _seconds(lambda: [private.seal("/predict", body) for _ in range(requests)]) / requests
+        return 1e3 * seconds(lambda: [private.seal("/predict", body) for _ in range(requests)]) / requests
 
 
-def _costs_of_idle_connections(folder: Path) -> list[dict[str, Any]]:
+def _costs_of_requests(folder: Path) -> list[dict[str, Any]]:
     """What a real worker still does for others while thousands of connections say nothing."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 500
     count = min(IDLE, most)
@@ -215,16 +191,17 @@ def _costs_of_idle_connections(folder: Path) -> list[dict[str, Any]]:
         before = process.memory_info().rss
         for _ in range(count):
             open_ones.enter_context(socket.create_connection(address))
-        took = _seconds(lambda: ask().raise_for_status())
+        took = seconds(lambda: ask().raise_for_status())
         grown = process.memory_info().rss - before
     return [
+        {"control": "encrypt a request, the client's part", "figure": _ms_to_encrypt(folder, 200), "unit": "ms"},
         {"control": f"a request beside {count:,} idle connections", "figure": 1e3 * took, "unit": "ms"},
         {"control": f"memory for {count:,} idle connections", "figure": grown / 1e6, "unit": "MB"},
     ]
 
 
-def _model(folder: Path, vocabulary: int = 50) -> Path:
-    words = " ".join(f"word{number}" for number in range(vocabulary))
+def _model(folder: Path) -> Path:
+    words = " ".join(f"word{number}" for number in range(50))
     texts = ["goal match league", "soup bread oven", words]
     write_linear_model(folder, texts, ["sport", "food", "other"])
     (folder / CARD).write_text("# The card")
@@ -329,12 +306,6 @@ def _private(client: TestClient, headers: dict[str, str]) -> PrivateClient:
     client.headers.update(headers)
     private._client = client
     return private
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -59,6 +59,9 @@ class TextModel:
             )
         except Exception as error:  # ONNX Runtime raises several unrelated classes of its own
             raise ModelError(f"{GRAPH} cannot be loaded: {error}") from error
+        if isinstance(graph, bytes):
+            # The session keeps them for a change of providers: as much memory as the model, once more.
+            self.session._model_bytes = b""
         self._input_names = [entry.name for entry in self.session.get_inputs()]
         self._decode = DECODERS[self.manifest.task]
 
