@@ -8,6 +8,7 @@ from platform import python_version
 import pyarrow.parquet as pq
 
 from bentos.text_classifier.model import TextModel
+from bentos.text_classifier.personal_data import Redactor
 from flows.candidates import Candidates
 from flows.config import RetrainConfig
 from flows.console import Console
@@ -131,12 +132,17 @@ class Retraining:
             return
         self.dataset = self.stages.run(
             "feedback",
-            lambda folder, progress: add_feedback(self.dataset, records, self.config.feedback, folder),
+            lambda folder, progress: add_feedback(
+                self.dataset, records, self.config.feedback, folder, self._personal()
+            ),
             (),
             lambda made: f"{made.rows['train']:,} rows to train",
             keep=False,
         )
         self._say(self.dataset.notes[-1:])
+
+    def _personal(self) -> Redactor | None:
+        return redactor(self.config.data.personal_data, self.state, self.config.data.person_names)
 
     def _read(self, part: str, source: str) -> None:
         config = self.config
@@ -159,7 +165,7 @@ class Retraining:
                     "label_separator": first.label_separator,
                 }
             )
-        personal = redactor(config.data.personal_data, self.state, config.data.person_names)
+        personal = self._personal()
         table = self.stages.run(
             f"ingest {part}".strip(),
             lambda folder, progress: ingest(settings, folder, config.seed, personal, progress),

@@ -10,13 +10,16 @@ from datetime import datetime
 from pathlib import Path
 
 import duckdb
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bentos.text_classifier.personal_data import Redactor
 from bentos.text_classifier.records import FeedbackRecord
 from tasks.folding import add_fold, fold_expression
 from tasks.label_kinds import KINDS
 from tasks.manifests import Dataset, content_of
+from tasks.personal_data import REASON
 from tasks.prediction_log import read_feedback
 from tasks.quarantine import write_quarantine
 from tasks.settings import FeedbackSettings
@@ -33,14 +36,22 @@ _TYPED = {"single": "names[1]", "multi": "list_sort(list_distinct(names))"}
 
 
 def add_feedback(
-    dataset: Dataset, records: Path, settings: FeedbackSettings, folder: Path, memory: str = "1GB"
+    dataset: Dataset,
+    records: Path,
+    settings: FeedbackSettings,
+    folder: Path,
+    personal: Redactor | None = None,
+    memory: str = "1GB",
 ) -> Dataset:
     """The data set with the usable feedback among its training rows; itself when there is none.
 
     `folder`/train.parquet has the rows of both, those of feedback with `settings.weight` and `source`
     "feedback"; `folder`/feedback.csv names what was set aside and why. Notes of the data set count both.
+    Texts pass through `personal` as those of the source did: they may have been recorded under another policy.
     """
-    given = _table(list(read_feedback(records)))
+    read = list(read_feedback(records))
+    allowed = read if personal is None else _redacted(read, personal)
+    given = _table(allowed)
     if not (settings.use and given.num_rows and dataset.task in _TYPED):
         return dataset
     with scratch_folder(folder) as scratch, engine(scratch, memory) as duck:
@@ -53,6 +64,8 @@ def add_feedback(
             duck.execute("SELECT reason, count(*) FROM limited WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1")
             .fetchall()
         )  # fmt: skip
+        if len(allowed) < len(read):
+            reasons[REASON] = len(read) - len(allowed)
         aside = f"SELECT {literal(SOURCE)} AS source, line, reason, text FROM limited WHERE reason IS NOT NULL"
         write_quarantine(duck, aside, scratch / "feedback.csv")
         (scratch / "feedback.csv").replace(folder / "feedback.csv")
@@ -66,6 +79,13 @@ def add_feedback(
     rows = dataset.rows | {"train": pq.read_metadata(train).num_rows}
     content = content_of(dataset.content, train)
     return dataset.model_copy(update={"train": train, "rows": rows, "notes": notes, "content": content})
+
+
+def _redacted(read: list[FeedbackRecord], personal: Redactor) -> list[FeedbackRecord]:
+    texts = [personal(record.text) for record in read]
+    return [
+        msgspec.structs.replace(record, text=text) for record, text in zip(read, texts, strict=True) if text is not None
+    ]
 
 
 def feedback_since(records: Path, moment: datetime) -> list[FeedbackRecord]:

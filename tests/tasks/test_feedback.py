@@ -6,6 +6,7 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
+from bentos.text_classifier.personal_data import Found, Redactor
 from bentos.text_classifier.records import FeedbackRecord
 from tasks.feedback import add_feedback
 from tasks.folding import add_fold, fold_expression
@@ -40,13 +41,17 @@ def said(text: str, label: str | list[str] = "food", client: str = "a", time: fl
 
 
 def add(
-    dataset: Dataset, tmp_path: Path, told: list[FeedbackRecord], settings: FeedbackSettings = SETTINGS
+    dataset: Dataset,
+    tmp_path: Path,
+    told: list[FeedbackRecord],
+    settings: FeedbackSettings = SETTINGS,
+    personal: Redactor | None = None,
 ) -> tuple[Dataset, list[dict[str, object]]]:
     """The new data set, and its rows that came from feedback."""
     records = tmp_path / "records"
-    records.mkdir()
+    records.mkdir(parents=True)
     (records / "feedback-1.jsonl").write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in told))
-    made = add_feedback(dataset, records, settings, tmp_path / "out")
+    made = add_feedback(dataset, records, settings, tmp_path / "out", personal)
     table = pq.read_table(made.train)
     return made, [row for row in table.to_pylist() if row.get("source") == "feedback"]
 
@@ -60,6 +65,21 @@ def test_feedback_joins_training_with_weight_and_source(dataset: Dataset, tmp_pa
     assert (made.validation, made.test) == (dataset.validation, dataset.test)
     assert made.content != dataset.content
     assert Rows(made.train).weights().min() == 0.5
+
+
+def test_feedback_that_was_recorded_under_another_policy_follows_this_one(dataset: Dataset, tmp_path: Path) -> None:
+    told = [said("soup by Ann for ann@mail.example"), said("warm bread")]
+
+    def names(text: str) -> list[Found]:
+        return [Found("name", 8, 11)] if "Ann" in text else []
+
+    _, rows = add(dataset, tmp_path / "mask", told, personal=Redactor("mask", names=names))
+    assert sorted(str(row["text"]) for row in rows) == ["soup by [name] for [email]", "warm bread"]
+    made, rows = add(dataset, tmp_path / "drop", told, personal=Redactor("drop"))
+    assert [row["text"] for row in rows] == ["warm bread"]
+    assert "personal data" in made.notes[-1]
+    for file in (tmp_path / "drop" / "out").iterdir():
+        assert b"ann@mail" not in file.read_bytes()
 
 
 def test_without_usable_feedback_the_data_is_the_same(dataset: Dataset, tmp_path: Path) -> None:
