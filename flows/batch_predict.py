@@ -15,7 +15,7 @@ from flows.task_runners import RunnerName, task_runner
 from tasks.batch import outputs_of
 from tasks.served_model import served_model
 from tasks.settings import BatchSettings, KeySource, SourceSettings
-from tasks.sources import shown
+from tasks.sources import check_query, shown
 from tasks.state import state_folder
 
 
@@ -68,6 +68,7 @@ def batch_predict_flow(config: BatchPredictConfig) -> dict[str, Any]:
         InputError: the input, the output, the version or a label cannot be used.
     """
     console = current()
+    check_query(config.query, config.input)
     model = config.model or served_model(state_folder(), config.bento)
     pairs = outputs_of(config.input, config.output, config.format, sealed=config.seal is not None)
     console.line(f"{shown(config.input)}: {len(pairs):,} {'files' if len(pairs) > 1 else 'input'}")

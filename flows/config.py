@@ -1,6 +1,7 @@
 """Typed parameters of the flows: Prefect's form, the command line and a deployment's YAML in one."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -47,7 +48,7 @@ class RetrainConfig(Budget, SourceSettings):
     """Also write the report as JSON here."""
     promote_anyway: str | None = Field(default=None, min_length=1)
     """The reason for serving a model that the gate refuses; it is recorded."""
-    export: tuple[str, ...] = ()
+    export: tuple[Annotated[str, Field(pattern="^(onnx|tfserving|triton)=.+")], ...] = ()
     """Pairs KIND=DIR with KIND tfserving, triton or onnx: also write the model in that form."""
     data: DataSettings = DataSettings()
     """When data is good enough, and how it is divided."""

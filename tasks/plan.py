@@ -69,6 +69,22 @@ class Plan(Record):
         return f"about {_words(sum(each.values()))} to train{folds}: {parts}"
 
 
+def check_names(train: TrainSettings) -> None:
+    """Refuses what no data could be planned with.
+
+    Raises:
+        InputError: an unknown name, or trials were asked for together with folds.
+    """
+    known = architectures()
+    if unknown := [name for name in train.candidates if name not in (*known, *DERIVED)]:
+        names = ", ".join((*known, *DERIVED))
+        raise InputError(f"train.candidates: no such model structure {unknown[0]!r}; there are {names}")
+    if unknown := [name for name in train.hyper if name not in known]:
+        raise InputError(f"train.hyper.{unknown[0]}: no such model structure; there are {', '.join(known)}")
+    if train.trials and train.folds:
+        raise InputError("train.trials: a search is judged by the validation part; leave train.folds out")
+
+
 def plan(dataset: Dataset, train: TrainSettings, effort: Effort, speed: float | None = None) -> Plan:
     """The candidates that fit the data and the effort's time, the most promising first.
 
@@ -82,20 +98,14 @@ def plan(dataset: Dataset, train: TrainSettings, effort: Effort, speed: float | 
         InputError: an unknown name, a metric of another kind of task, no structure fits the data, or trials were
             asked for together with folds.
     """
+    check_names(train)
     known = architectures()
-    if unknown := [name for name in train.candidates if name not in (*known, *DERIVED)]:
-        names = ", ".join((*known, *DERIVED))
-        raise InputError(f"train.candidates: no such model structure {unknown[0]!r}; there are {names}")
     metrics = [name for name in get_args(Metric) if name in ("accuracy", *KINDS[dataset.task].figures)]
     if train.metric and train.metric not in metrics:
         raise InputError(
             f"train.metric: {train.metric} is no metric of this kind of task ({dataset.task}); "
             f"there are {', '.join(metrics)}"
         )
-    if unknown := [name for name in train.hyper if name not in known]:
-        raise InputError(f"train.hyper.{unknown[0]}: no such model structure; there are {', '.join(known)}")
-    if train.trials and train.folds:
-        raise InputError("train.trials: a search is judged by the validation part; leave train.folds out")
     speed = machine_speed() if speed is None else speed
     budget = train.seconds or SECONDS[effort] * max(1.0, dataset.profile.total_tokens / WORDS)
     usable, skipped = _usable(known, dataset, train, effort)

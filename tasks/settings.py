@@ -192,7 +192,7 @@ class Budget(Settings):
 class OptimiseSettings(Settings):
     """Which variants are made of the converted model, and what may be lost."""
 
-    variants: tuple[str, ...] = ("float32", "int8")
+    variants: tuple[Literal["float32", "int8", "float16"], ...] = ("float32", "int8")
     """float16 is added where a GPU serves."""
     max_accuracy_loss: float = Field(default=0.003, ge=0)
     """A smaller variant that loses more, as a fraction and beyond its standard error, is not picked."""
@@ -205,7 +205,7 @@ class RolloutSettings(Settings):
 
     mode: Literal["swap", "shadow", "canary"] = "swap"
     """At once; after a copy of the traffic was answered as well; or after growing shares of the traffic."""
-    shares: tuple[float, ...] = (0.05, 0.25)
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.05, 0.25)
     """Shares of the requests that a canary answers, one after the other; then it gets all."""
     shadow_share: float = Field(default=1.0, gt=0, le=1)
     """Share of the requests that a shadow gets a copy of."""
@@ -237,8 +237,8 @@ class ServeSettings(Settings):
     """ONNX Runtime threads a worker."""
     cpu: float | None = Field(default=None, gt=0)
     """CPUs asked of the platform for the bento."""
-    memory: str = "1Gi"
-    """Memory asked of the platform for the bento."""
+    memory: str = Field(default="1Gi", pattern=r"^\d+(\.\d+)?([KMGTP]i?|k)?$")
+    """Memory asked of the platform for the bento, as Kubernetes writes it: 512Mi, 2Gi."""
     gpu: int = Field(default=0, ge=0)
     """GPUs asked of the platform; above 0 the CUDA provider serves."""
     strict_gpu: bool = False

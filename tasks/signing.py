@@ -37,22 +37,33 @@ def sign(bento: Path, signer: Path | SigstoreSettings) -> None:
 
 
 def _sign_by_key(bento: Path, private_key: Path) -> None:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    signer, public = usable_signer(private_key)
+    signer.set_hashing_config(_hashing(bento)).sign(bento, bento / SIGNATURE)
+    beside = private_key.with_name(f"{private_key.name}.pub")
+    if not beside.exists():
+        beside.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+
+
+def usable_signer(private_key: Path) -> tuple[Any, Any]:
+    """What signs with the key in this file, and its public half.
+
+    Raises:
+        InputError: it holds no key that can sign.
+    """
     # Imported here: the library takes a second to import.
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from model_signing import signing
 
     try:
         public = load_pem_private_key(private_key.read_bytes(), None).public_key()
-        signer = signing.Config().use_elliptic_key_signer(private_key=private_key)
+        return signing.Config().use_elliptic_key_signer(private_key=private_key), public
     except (OSError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"security.sign: {private_key} holds no usable key ({error}): make one with"
             " `openssl ecparam -name prime256v1 -genkey -noout -out PATH`"
         ) from error
-    signer.set_hashing_config(_hashing(bento)).sign(bento, bento / SIGNATURE)
-    beside = private_key.with_name(f"{private_key.name}.pub")
-    if not beside.exists():
-        beside.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
 
 
 def _sign_through_sigstore(bento: Path, signer: SigstoreSettings) -> None:
@@ -90,7 +101,7 @@ def verify(bento: Path, trusted: Path | SigstoreSettings) -> None:
     signature = bento / SIGNATURE
     if not signature.is_file():
         raise DeploymentError(f"{bento.name} is not signed: {SIGNATURE} is missing; it is not served")
-    verifier = _by_sigstore(bento, trusted) if isinstance(trusted, SigstoreSettings) else _by_key(trusted)
+    verifier = _by_sigstore(bento, trusted) if isinstance(trusted, SigstoreSettings) else usable_verifier(trusted)
     if links := [entry for entry in bento.rglob("*") if entry.is_symlink()]:
         raise DeploymentError(f"{bento.name} holds a link, {links[0].relative_to(bento)}; it is not served")
     try:
@@ -101,7 +112,12 @@ def verify(bento: Path, trusted: Path | SigstoreSettings) -> None:
         ) from error
 
 
-def _by_key(public_key: Path) -> Any:
+def usable_verifier(public_key: Path) -> Any:
+    """What verifies with the public key in this file.
+
+    Raises:
+        InputError: it holds none.
+    """
     from model_signing import verifying
 
     try:

@@ -80,6 +80,16 @@ def shown(source: str) -> str:
     return _SECRET.sub(r"\1***", _USER.sub("", source)) if "://" in source else source
 
 
+def check_query(query: str | None, *sources: str | None) -> None:
+    """Refuses a query that none of the sources would be asked.
+
+    Raises:
+        InputError: there is a query, and no database.
+    """
+    if query and not any(source and source_of(source).name == "database" for source in sources):
+        raise InputError(f"--query: {shown(str(sources[0]))} is no database that could be asked; leave it out.")
+
+
 _REGISTRY: dict[str, Source] = {}
 
 

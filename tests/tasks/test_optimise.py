@@ -10,7 +10,6 @@ import pytest
 from bentos.text_classifier.model import TextModel
 from tasks.architectures import Job, architectures
 from tasks.convert import convert
-from tasks.errors import InputError
 from tasks.manifests import Converted, Dataset, Variant
 from tasks.optimise import VARIANTS, optimise, pick
 from tasks.settings import Budget, OptimiseSettings, TrainSettings
@@ -65,12 +64,6 @@ def test_int8_covers_tables_and_recurrences(converted: Converted, tmp_path: Path
     assert "DynamicQuantizeLSTM" in {node.op_type for node in graph.node}
     floats = [one for one in graph.initializer if one.data_type == onnx.TensorProto.FLOAT]
     assert max(int(np.prod(one.dims)) for one in floats) < 2000
-
-
-def test_an_unknown_variant_is_named(converted: Converted, dataset: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="int4"):
-        optimise(converted, dataset, OptimiseSettings(variants=("int4",)), Budget(), tmp_path / "out", gpu=False)
-    assert not list(tmp_path.iterdir())
 
 
 def variant(name: str, milliseconds: float, megabytes: float, accuracy: float, **recalls: float) -> Variant:
