@@ -17,7 +17,6 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from bentos.text_classifier.manifest import GRAPH
 from bentos.text_classifier.model import CPU, TextModel
 from tasks.calibrate import rows_of
-from tasks.errors import InputError
 from tasks.kinds import KINDS
 from tasks.manifests import Converted, Dataset, Optimised, Variant, content_of
 from tasks.progress import Progress, silent, within
@@ -52,14 +51,8 @@ def optimise(
     recall of every class with at least 20 rows, each beyond its standard error, and that keep to the budget, the
     fastest for one text is picked; two within 10 % of each other count as equally fast and the smaller is
     picked. When none keeps to the budget, the fastest of those that lose little is picked and its reason says so.
-
-    Raises:
-        InputError: `settings.variants` names one that does not exist.
     """
     names = list(dict.fromkeys((BASE, *settings.variants, *(("float16",) if gpu else ()))))
-    unknown = [name for name in names if name not in VARIANTS]
-    if unknown:
-        raise InputError(f"optimise.variants: no variant {unknown[0]!r}; there are {', '.join(VARIANTS)}")
     unfinished = folder.with_name(folder.name + ".part")
     shutil.rmtree(unfinished, ignore_errors=True)
     providers = CUDA if gpu else CPU
