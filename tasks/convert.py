@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from bentos.text_classifier.manifest import GRAPH, MANIFEST, parse
 from bentos.text_classifier.model import ModelError, TextModel
@@ -93,23 +94,46 @@ def serving_function(model: keras.Model) -> Any:
 
 
 def write_onnx(model: keras.Model, path: Path, external_bytes: int = EXTERNAL_BYTES) -> None:
-    """Writes the model as ONNX; weights above `external_bytes` in all go into a file beside it."""
-    size = sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)
-    large = size >= external_bytes
-    if large:
-        # tf2onnx 1.17 asks for `prod` by the name that NumPy 2 no longer has.
-        np.__dict__.setdefault("product", np.prod)
+    """Writes the model as ONNX; with weights of `external_bytes` or more in all they go into a file beside it."""
+    matrices = _matrices(model)
+    specs = signature(model)
+    names = {f"weight_{place}": variable for place, variable in enumerate(matrices)}
+
+    @tf.function(autograph=False)
+    def serve(*arguments: Any) -> dict[str, Any]:
+        inputs, weights = arguments[: len(specs)], arguments[len(specs) :]
+        with keras.StatelessScope(list(zip(matrices, weights, strict=True))):
+            return {"logits": model({spec.name: one for spec, one in zip(specs, inputs, strict=True)}, training=False)}
+
     with tf.device("CPU"), one_node_each(model):
-        graph, storage = tf2onnx.convert.from_function(
-            serving_function(model),
-            input_signature=signature(model),
+        converted, _ = tf2onnx.convert.from_function(
+            serve,
+            input_signature=[*specs, *(tf.TensorSpec(one.shape, one.dtype, name=name) for name, one in names.items())],
             opset=OPSET,
-            large_model=large,
             custom_op_handlers={"PyFunc": (_recurrent_node, [])},
         )
-    if storage is not None:
-        _fill_in(graph, storage)
-    onnx.save_model(graph, str(path), save_as_external_data=large, location=f"{path.name}.data", size_threshold=1024)
+    inputs = [one for one in converted.graph.input if one.name not in names]
+    del converted.graph.input[:]
+    converted.graph.input.extend(inputs)
+    converted.graph.initializer.extend(
+        numpy_helper.from_array(keras.ops.convert_to_numpy(variable), name) for name, variable in names.items()
+    )
+    large = sum(int(np.prod(weight.shape)) * 4 for weight in model.weights) >= external_bytes
+    onnx.save_model(
+        converted, str(path), save_as_external_data=large, location=f"{path.name}.data", size_threshold=1024
+    )
+
+
+def _matrices(model: Any) -> list[Any]:
+    """The weights that are converted as inputs and put into their places afterwards.
+
+    tf2onnx copies every constant in each of its dozens of passes and frees none before it ends: 165 MB of weights
+    took 9 GB. What it computes with constants are the shapes of convolutions, and a recurrence's node holds its own.
+    """
+    recurrent = {
+        id(weight) for layer in model._flatten_layers() if isinstance(layer, Recurrence) for weight in layer.weights
+    }
+    return [weight for weight in model.weights if len(weight.shape) == 2 and id(weight) not in recurrent]
 
 
 @contextlib.contextmanager
@@ -239,13 +263,3 @@ def _flips(wanted: np.ndarray, found: np.ndarray) -> int:
     top = np.sort(wanted, axis=-1)
     ahead = top[..., -1] - top[..., -2] > 1e-5 if wanted.shape[-1] > 1 else np.ones(best.shape, bool)
     return int(np.sum((found.argmax(axis=-1) != best) & ahead))
-
-
-def _fill_in(graph: Any, storage: Any) -> None:
-    """Puts the weights that tf2onnx kept apart back into the graph, so that onnx can write them as one file."""
-    for name, content in storage.name_to_tensor_data.items():
-        for tensor in graph.graph.initializer:
-            if tensor.external_data and tensor.external_data[0].value == name:
-                tensor.ClearField("external_data")
-                tensor.data_location = onnx.TensorProto.DEFAULT
-                tensor.raw_data = content
