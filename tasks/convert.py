@@ -116,7 +116,8 @@ def write_onnx(model: keras.Model, path: Path, external_bytes: int = EXTERNAL_BY
     del converted.graph.input[:]
     converted.graph.input.extend(inputs)
     converted.graph.initializer.extend(
-        numpy_helper.from_array(keras.ops.convert_to_numpy(variable), name) for name, variable in names.items()
+        numpy_helper.from_array(np.asarray(keras.ops.convert_to_numpy(variable)), name)
+        for name, variable in names.items()
     )
     large = sum(int(np.prod(weight.shape)) * 4 for weight in model.weights) >= external_bytes
     onnx.save_model(
