@@ -342,10 +342,11 @@ class Retraining:
     def deploy(self) -> None:
         """Smoke-tests the bento on a spare port, moves the traffic, checks again."""
         known = known_answers(self.evaluation.folder, surest_texts(self.evaluation.predictions))
+        why = self.verdict.reasons[0] if self.verdict.verdict == "overridden" else "a new version was trained"
         self.deployment = self.stages.run(
             "deploy",
             lambda folder, progress: deploy(
-                self.packaged, self.config.serve, known, self.state, security=self.config.security
+                self.packaged, self.config.serve, known, self.state, why, self.config.security
             ),
             (),
             lambda made: f"{made.tag} answers on {made.url}",

@@ -28,7 +28,7 @@ def deploy(
     serve: ServeSettings,
     known: list[tuple[str, str]],
     state: Path,
-    why: str = "a new version was trained",
+    why: str = "asked for",
     security: SecuritySettings = SecuritySettings(),  # noqa: B008 (frozen)
 ) -> Deployment:
     """Smoke test on a spare port, hot swap, the same questions again through the public port.

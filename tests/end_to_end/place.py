@@ -34,18 +34,16 @@ class Place:
         return [sys.executable, "-m", "flows.retrain", "--serve.port", str(self.port), *self.always, *arguments]
 
     def retrain(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*arguments), cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=240
-        )
+        return self._run(self.command(*arguments))
+
+    def rollback(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self._run([sys.executable, "-m", "flows.rollback", *arguments])
 
     def serving(self, command: str) -> None:
-        subprocess.run(
-            [sys.executable, "-m", "tasks.serving", command],
-            cwd=ROOT,
-            env=self.environ,
-            capture_output=True,
-            timeout=60,
-        )
+        self._run([sys.executable, "-m", "tasks.serving", command])
+
+    def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=240)
 
     def predict(self, *texts: str) -> dict:
         answer = httpx.post(f"http://127.0.0.1:{self.port}/predict", json={"texts": texts}, timeout=10)

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL
 
+from flows.console import Console
+from flows.exclusive import exclusive
+from tasks.serving.record import history
 from tests.conftest import ROOT
 from tests.end_to_end.labelled_text import rows, write_odd_csv
 from tests.end_to_end.place import Place
@@ -69,15 +72,77 @@ def test_a_file_that_is_not_there_is_one_message_and_status_2(place):
     assert "Traceback" not in done.stderr
 
 
-def test_labels_without_meaning_are_refused_and_the_live_version_stays(place, first, tmp_path):
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory):
+    """Options that name labels without meaning, to train on and to choose by."""
+    folder = tmp_path_factory.mktemp("noise")
+    source = write_odd_csv(folder / "noise.csv", rows(400, seed=2, noise=1.0))
+    validation = write_odd_csv(folder / "validation.csv", rows(150, seed=5, noise=1.0))
+    return "--source", str(source), "--validation-source", str(validation)
+
+
+def test_labels_without_meaning_are_refused_and_the_live_version_stays(place, first, noise, tmp_path):
     before = place.predict("parcel")
-    source = write_odd_csv(tmp_path / "noise.csv", rows(400, seed=2, noise=1.0))
-    done = place.retrain("--source", str(source), "--report", str(tmp_path / "out.json"))
+    done = place.retrain(*noise, "--report", str(tmp_path / "out.json"))
     assert done.returncode == 3, done.stdout + done.stderr
     assert "the gate refuses this model" in done.stderr
     assert "Traceback" not in done.stderr
     assert json.loads((tmp_path / "out.json").read_text("utf-8"))["gate"]["verdict"] == "refused"
     assert place.predict("parcel")["model"] == before["model"]
+
+
+def test_without_waiting_a_second_run_ends_at_once_while_the_first_is_at_work(place):
+    with exclusive(place.state, wait=False, console=Console()):
+        done = place.retrain("--source", "x.csv", "--no-wait")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("error: another retrain is running (process ")
+    assert done.stdout == ""
+
+
+@pytest.fixture(scope="module")
+def promoted(place, first, noise, tmp_path_factory):
+    """A run whose model the gate refuses, and which is promoted all the same."""
+    folder = tmp_path_factory.mktemp("promoted")
+    options = "--promote-anyway", "nothing better to show", "--export", f"onnx={folder / 'onnx'}"
+    return place.retrain(*noise, *options, "--report", str(folder / "out.json")), folder
+
+
+def test_a_refused_model_is_served_when_a_person_says_why(place, promoted):
+    done, folder = promoted
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((folder / "out.json").read_text("utf-8"))
+    assert report["gate"]["verdict"] == "overridden"
+    assert report["gate"]["reasons"][0] == "promoted anyway: nothing better to show"
+    assert len(report["gate"]["reasons"]) > 1
+    assert place.predict("parcel")["model"]["bento"] == report["deployment"]["tag"]
+    *_, event = history(place.state)
+    assert event["why"] == "promoted anyway: nothing better to show"
+
+
+def test_own_validation_rows_are_those_that_are_chosen_by(promoted):
+    _, folder = promoted
+    counted = json.loads((folder / "out.json").read_text("utf-8"))["data"]["rows"]
+    # All but those whose text stands in the training part as well.
+    assert 140 <= counted["validation"] <= 150
+    assert sum(counted.values()) <= 550
+
+
+def test_an_export_that_was_asked_for_lies_in_its_folder(promoted):
+    done, folder = promoted
+    assert (folder / "onnx" / "model" / "model.onnx").is_file()
+    assert any(line.startswith("  export onnx") for line in done.stdout.splitlines())
+
+
+def test_a_rollback_serves_the_version_before_again(place, first, promoted):
+    _, report, _ = first
+    before = json.loads(report.read_text("utf-8"))["bento"]["tag"]
+    assert place.rollback("--to", "text_classifier:none").returncode == 2
+    done = place.rollback("--why", "it knows nothing")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert f"{before} answers on " in done.stdout
+    assert place.predict("parcel")["model"]["bento"] == before
+    *_, event = history(place.state)
+    assert (event["event"], event["why"]) == ("rolled back", "it knows nothing")
 
 
 def test_a_run_again_keeps_its_stages_and_no_deploy_ends_with_the_bento(place, first):
