@@ -1,5 +1,6 @@
 """Where a model is weaker: accuracy by length, script and any extra column of the test rows."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from tasks.profile import script_shares
 MOST_VALUES = 20
 """Of an extra column; further values are gathered under 'other'."""
 
+_EMPTY = "(empty)"
 _LEAST_ROWS = 5
 _SCRIPT_CHARACTERS = 200
 
@@ -56,12 +58,24 @@ def _lengths(texts: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _values(values: list[Any]) -> dict[str, np.ndarray]:
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(numbers) == len(values) and len(set(values)) > MOST_VALUES:
-        return _quarters(np.array(numbers))
-    named = ["(empty)" if value is None else str(value) for value in values]
+    empty = np.array([value is None or value == "" for value in values])
+    numbers = np.array([_number(value) for value in values])
+    if np.isfinite(numbers[~empty]).all() and len(np.unique(numbers[~empty])) > MOST_VALUES:
+        places = np.flatnonzero(~empty)
+        every = np.arange(len(values))
+        ranges = {name: np.isin(every, places[inside]) for name, inside in _quarters(numbers[places]).items()}
+        return ranges | ({_EMPTY: empty} if empty.any() else {})
+    named = [_EMPTY if is_empty else str(value) for value, is_empty in zip(values, empty, strict=True)]
     kept = {value for value, _ in Counter(named).most_common(MOST_VALUES)}
     return _by_value([value if value in kept else "other" for value in named])
+
+
+def _number(value: Any) -> float:
+    """The number that the value is, or is written as; not finite when it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _quarters(numbers: np.ndarray) -> dict[str, np.ndarray]:

@@ -41,6 +41,24 @@ def test_extra_columns_of_any_type_are_sliced() -> None:
     assert len([one for one in found if one["slice"] == "price"]) == 4
 
 
+def test_numbers_are_sliced_by_ranges_as_ingest_gives_them_which_is_as_text() -> None:
+    extra = pa.table({"price": [str(index / 4) for index in range(40)] + [None] * 5 + [""]})
+    found = slices(["same"] * 46, np.ones(46, bool), extra)
+    assert {one["value"]: one["rows"] for one in found} == {
+        "0–2.25": 10,
+        "2.5–4.75": 10,
+        "5–7.25": 10,
+        "7.5–9.75": 10,
+        "(empty)": 6,
+    }
+
+
+def test_a_column_of_which_one_value_is_no_number_keeps_its_values() -> None:
+    extra = pa.table({"size": [str(index % 30) for index in range(300)] + ["nan"] * 20})
+    found = slices(["same"] * 320, np.ones(320, bool), extra)
+    assert {"0", "nan", "other"} <= {one["value"] for one in found}
+
+
 def test_many_values_are_gathered_under_other() -> None:
     names = [f"user {index}" for index in range(100) for _ in range(6)]
     found = slices(["same"] * 600, np.ones(600, bool), pa.table({"user": names}))
