@@ -19,7 +19,7 @@ from tasks.feedback import feedback_since
 from tasks.package import bento_model
 from tasks.registry import write_registry
 from tasks.serving.record import Live, read_live, write_whole
-from tasks.settings import FeedbackSettings, WatchSettings
+from tasks.settings import WatchSettings
 from tasks.state import state_folder
 
 DRIFT = "model-service.drift"
@@ -32,7 +32,7 @@ class MonitorConfig(WatchSettings):
 
     hours: float = Field(default=24, gt=0)
     """How far back to look; never before the version went live."""
-    enough_feedback: int = Field(default=FeedbackSettings().enough, gt=0)
+    enough_feedback: int = Field(default=200, gt=0)
     """Feedback, since that of the last such event, that is worth a retrain."""
 
     def watch(self) -> WatchSettings:

@@ -287,8 +287,6 @@ class FeedbackSettings(Settings):
     """Most of those that come from one client alone."""
     min_clients: int = Field(default=1, gt=0)
     """Different clients that must say the same of a text."""
-    enough: int = Field(default=200, gt=0)
-    """New rows for which a retrain is worth its time."""
 
 
 class SigstoreSettings(Settings):
