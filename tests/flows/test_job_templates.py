@@ -1,12 +1,14 @@
 """The job templates for Docker and Kubernetes, held against what Prefect itself knows of these work pools."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import prefect
 import pytest
+import yaml
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.utilities.templating import apply_values, find_placeholders
 
@@ -47,6 +49,22 @@ def test_every_part_of_the_configuration_is_known_to_the_worker(pool: str, templ
 def test_every_placeholder_is_a_variable_and_every_variable_is_used(template: dict[str, Any]) -> None:
     used = {each.name for each in find_placeholders(json.dumps(template["job_configuration"]))}
     assert used == set(template["variables"]["properties"])
+
+
+@pytest.mark.parametrize("manifest", ["template", "docs"])
+def test_kubernetes_knows_every_field_of_the_jobs(manifest: str) -> None:
+    schemas = pytest.importorskip("kubernetes_validate", reason="the extra `manifests` is not installed")
+    if manifest == "docs":
+        [block] = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "scale-out.md").read_text("utf-8"), re.DOTALL)
+        documents = list(yaml.safe_load_all(block))
+        assert [one["kind"] for one in documents] == ["Service", "Job"]
+    else:
+        template = json.loads((ROOT / "deploy" / "kubernetes.json").read_text())
+        # As the worker rewrites them.
+        given = {"labels": {"run": "1"}, "command": ["prefect"], "env": [{"name": "MODEL_SERVICE_STATE", "value": "/"}]}
+        documents = [apply_values(template["job_configuration"]["job_manifest"], defaults(template) | given)]
+    for document in documents:
+        schemas.validate(document, "1.37", strict=True)
 
 
 def test_the_defaults_are_of_their_own_types_and_keep_the_state_on_the_volume(template: dict[str, Any]) -> None:

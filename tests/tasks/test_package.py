@@ -21,6 +21,7 @@ from tasks.settings import ServeSettings
 from tests.tasks.serving.bento import evaluation, known
 
 LINEAGE = {"data": "1" * 64, "code": "2" * 64, "model": "3" * 64}
+HADOLINT = shutil.which("hadolint", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 SERVE = ServeSettings(workers=2, threads=1, max_texts=77, cpu=1.5, memory="2Gi")
 
 
@@ -136,3 +137,11 @@ def test_the_dockerfile_is_pinned_unprivileged_and_holds_no_secret(packed: Packa
     # What it copies is there.
     for source in ("env/docker/entrypoint.sh", "env/python/requirements.txt", "src/bentos"):
         assert (packed.path / source).exists()
+
+
+@pytest.mark.skipif(HADOLINT is None, reason="the extra `manifests` is not installed")
+def test_a_linter_finds_no_error_in_the_dockerfile(packed: Package) -> None:
+    dockerfile = packed.path / "env" / "docker" / "Dockerfile"
+    # Its warnings are of BentoML's template.
+    done = subprocess.run([str(HADOLINT), "--failure-threshold", "error", dockerfile], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
