@@ -15,11 +15,16 @@ Loss = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class LossSettings:
-    """`prior` is each label's share of the training examples, float32 [labels]."""
+    """`prior` is each label's share of the training examples, float32 [labels].
+
+    `balanced` weighs presence and absence of a label, or the tags of a token, by the inverse of their frequency;
+    of one label a text that is done by the weights of the examples.
+    """
 
     form: Literal["cross_entropy", "focal", "logit_adjusted"]
     prior: np.ndarray
     smoothing: float = 0.0
+    balanced: bool = False
 
 
 def _single(settings: LossSettings) -> Loss:
@@ -45,6 +50,7 @@ def _single(settings: LossSettings) -> Loss:
 
 def _multi(settings: LossSettings) -> Loss:
     """Mean binary cross-entropy over the labels against float32 [examples, labels]."""
+    present, absent = (tf.constant(_inverse(share, 2)) for share in (settings.prior, 1.0 - settings.prior))
     prior = np.clip(settings.prior, 1e-6, 1.0 - 1e-6)
     adjustment = tf.constant(np.log(prior / (1.0 - prior)), tf.float32)
 
@@ -55,6 +61,8 @@ def _multi(settings: LossSettings) -> Loss:
         losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=wanted, logits=logits)
         if settings.form == "focal":
             losses = losses * tf.square(tf.abs(wanted - tf.sigmoid(logits)))
+        if settings.balanced:
+            losses = losses * (targets * present + (1.0 - targets) * absent)
         return tf.reduce_mean(losses, axis=-1)
 
     return loss
@@ -68,14 +76,24 @@ def _tagging(settings: LossSettings) -> Loss:
     tags = len(settings.prior)
     share = settings.prior / max(float(settings.prior.sum()), 1e-9)
     each = _single(replace(settings, prior=share))
+    of_tag = tf.constant(_inverse(share, np.count_nonzero(share)))
 
     def loss(targets: Any, logits: Any) -> Any:
         codes = targets[:, : tf.shape(logits)[1]]
         known = tf.cast(codes != UNTAGGED, tf.float32)
-        losses = each(tf.maximum(codes, 0) % tags, logits) * known
+        wanted = tf.maximum(codes, 0) % tags
+        losses = each(wanted, logits) * known
+        if settings.balanced:
+            losses = losses * tf.gather(of_tag, wanted)
         return tf.reduce_sum(losses, axis=-1) / tf.maximum(tf.reduce_sum(known, axis=-1), 1.0)
 
     return loss
+
+
+def _inverse(shares: np.ndarray, classes: int) -> np.ndarray:
+    """Weights by which `classes` classes of these shares count alike, of mean 1 over the examples (of no share: 1)."""
+    inverse = 1.0 / (classes * np.where(shares > 0, shares, 1.0 / classes))
+    return inverse.astype(np.float32)
 
 
 LOSSES: dict[str, Callable[[LossSettings], Loss]] = {"single": _single, "multi": _multi, "tagging": _tagging}

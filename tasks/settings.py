@@ -132,7 +132,8 @@ class TrainSettings(Settings):
     target: float | None = Field(default=None, gt=0, le=1)
     """Stop training once the metric reaches this on the validation part."""
     class_weights: Literal["auto", "none", "balanced"] = "auto"
-    """`auto` balances when the largest class is ten times the smallest."""
+    """`balanced` makes classes count alike, or presence and absence of a label, or tags; `auto` does so for single
+    labels when the largest class is ten times the smallest."""
     loss: Literal["cross_entropy", "focal", "logit_adjusted"] = "cross_entropy"
     """Loss of the neural models."""
     folds: int | None = Field(default=None, ge=0)

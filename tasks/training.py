@@ -166,7 +166,9 @@ class _Loop:
         self.kind = KINDS[job.dataset.task]
         self.metric = job.train.metric or self.kind.metric
         self.class_weights, prior = weigh(train, job.dataset, job.train)
-        self.loss = LOSSES[job.dataset.task](LossSettings(job.train.loss, prior, recipe.smoothing))
+        self.loss = LOSSES[job.dataset.task](
+            LossSettings(job.train.loss, prior, recipe.smoothing, job.train.class_weights == "balanced")
+        )
         with place.strategy.scope():
             keras.utils.set_random_seed(job.seed)
             self.model = build()
@@ -337,7 +339,10 @@ class _Loop:
 
 
 def weigh(train: Examples, dataset: Dataset, settings: TrainSettings) -> tuple[np.ndarray | None, np.ndarray]:
-    """The weight of each class, or None where all weigh the same, and each label's share of the rows."""
+    """The weight of each class's rows, or None where all weigh the same, and each label's share of the rows.
+
+    Where a text has not one class the loss balances; see `LossSettings`.
+    """
     kind = KINDS[dataset.task]
     labels = len(kind.outputs(dataset.labels))
     counts = np.sum([kind.counts(block.targets, block.weights, labels) for block in train.blocks()], axis=0)

@@ -7,13 +7,14 @@ import pytest
 
 from tasks.backend import tf
 from tasks.losses import LOSSES, LossSettings
+from tasks.tagging import UNTAGGED
 
 LOGITS = tf.constant([[2.0, 0.0, -1.0], [0.1, 0.2, 0.3]])
 PRIOR = np.array([0.7, 0.2, 0.1], np.float32)
 
 
-def loss(task: str, form: str, targets: Any, smoothing: float = 0.0) -> np.ndarray:
-    settings = LossSettings(form, PRIOR, smoothing)  # type: ignore[arg-type]
+def loss(task: str, form: str, targets: Any, smoothing: float = 0.0, *, balanced: bool = False) -> np.ndarray:
+    settings = LossSettings(form, PRIOR, smoothing, balanced)  # type: ignore[arg-type]
     return LOSSES[task](settings)(tf.constant(targets), LOGITS).numpy()
 
 
@@ -51,3 +52,24 @@ def test_several_labels_take_the_mean_binary_cross_entropy() -> None:
     assert loss("multi", "cross_entropy", targets) == pytest.approx(-np.log(right).mean(axis=1), rel=1e-5)
     focal = -(np.log(right) * (1 - right) ** 2).mean(axis=1)
     assert loss("multi", "focal", targets) == pytest.approx(focal, rel=1e-5)
+
+
+def test_balanced_labels_count_alike_whether_they_are_there_or_not() -> None:
+    targets = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], np.float32)
+    chances = 1 / (1 + np.exp(-LOGITS.numpy()))
+    losses = -np.log(np.where(targets > 0, chances, 1 - chances))
+    weights = 0.5 / np.where(targets > 0, PRIOR, 1 - PRIOR)
+    balanced = loss("multi", "cross_entropy", targets, balanced=True)
+    assert balanced == pytest.approx((losses * weights).mean(axis=1), rel=1e-5)
+
+
+def test_balanced_tags_count_alike_and_one_that_never_occurs_harms_nothing() -> None:
+    prior = np.array([0.8, 0.2, 0.0], np.float32)
+    logits = np.stack([LOGITS.numpy(), LOGITS.numpy()[::-1]])
+    codes = np.array([[0, 1], [0, UNTAGGED]], np.int32)
+    losses = LOSSES["tagging"](LossSettings("cross_entropy", prior, balanced=True))(
+        tf.constant(codes), tf.constant(logits)
+    )
+    first, second = -log_softmax(logits[0])[[0, 1], [0, 1]] / (2 * prior[:2])
+    third = -log_softmax(logits[1])[0, 0] / (2 * 0.8)
+    assert losses.numpy() == pytest.approx([(first + second) / 2, third], rel=1e-5)
