@@ -76,7 +76,7 @@ def _tagging(settings: LossSettings) -> Loss:
     tags = len(settings.prior)
     share = settings.prior / max(float(settings.prior.sum()), 1e-9)
     each = _single(replace(settings, prior=share))
-    of_tag = tf.constant(_inverse(share, np.count_nonzero(share)))
+    of_tag = tf.constant(_inverse(share, int(np.count_nonzero(share))))
 
     def loss(targets: Any, logits: Any) -> Any:
         codes = targets[:, : tf.shape(logits)[1]]
