@@ -58,12 +58,11 @@ def templates() -> Environment:
 
 def view(run: RunReport) -> dict[str, Any]:
     """What the page's template shows."""
-    task = run.table.task if run.table else "single"
     return {
         "run": run,
         "headline": headline(run),
         "findings": findings(run),
-        "headline_metric": metric_name(KINDS[task].metric if task in KINDS else "accuracy"),
+        "compared_by": _compared_by(run),
         "seconds_chart": charts.seconds_chart(run.seconds),
         "total_seconds": sum(run.seconds.values()),
         "hashes": hashes(run),
@@ -97,6 +96,12 @@ def quarantine_rows(path: Path) -> list[dict[str, str]]:
         return list(islice(csv.DictReader(stream), MOST_ROWS))
 
 
+def _compared_by(run: RunReport) -> str:
+    """The metric that candidates were compared by, as people write it."""
+    chosen = (run.parameters.get("train") or {}).get("metric")
+    return metric_name(chosen or (KINDS[run.dataset.task].metric if run.dataset else "accuracy"))
+
+
 def _choice(run: RunReport) -> dict[str, Any]:
     selection = run.selection
     if selection is None:
@@ -106,14 +111,9 @@ def _choice(run: RunReport) -> dict[str, Any]:
     rows = [one.model_dump() | {"on_front": front[one.name]} for one in ranked]
     shown = [one for one in ranked if one.curves][:MOST_CURVES]
     names = list(dict.fromkeys(name for one in shown for name in one.curves))
-    metric = (
-        (run.parameters.get("train") or {}).get("metric") or KINDS[run.dataset.task].metric
-        if run.dataset
-        else "accuracy"
-    )
     return {
         "candidates": rows,
-        "candidates_chart": charts.candidates_chart(rows, selection.chosen.name, metric_name(metric)),
+        "candidates_chart": charts.candidates_chart(rows, selection.chosen.name, _compared_by(run)),
         "curves": [
             charts.curves_chart({one.name: one.curves.get(name, []) for one in shown}, _curve_name(name))
             for name in names

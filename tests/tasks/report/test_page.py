@@ -53,6 +53,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunReport:
     return made(tmp_path_factory.mktemp("run"))
 
 
+def test_candidates_are_headed_with_the_metric_that_they_were_compared_by(tmp_path: Path, run: RunReport) -> None:
+    by_f1 = run.model_copy(update={"parameters": {"train": {"metric": "macro_f1"}}})
+    for compared, name in ((run, "accuracy"), (by_f1, "macro F1")):
+        (heading,) = re.findall(r"<th[^>]*>validation ([^<]*)</th>", write(tmp_path, compared).source)
+        assert heading == name
+
+
 def test_labels_texts_and_names_are_shown_and_never_run(tmp_path: Path, run: RunReport) -> None:
     page = write(tmp_path, run)
     assert page.all("script") == []
