@@ -7,6 +7,7 @@ from pathlib import Path
 import sqlalchemy
 
 from tasks.manifests import content_of
+from tasks.serving.record import write_whole
 
 DATABASE = "://"
 
@@ -59,6 +60,5 @@ class Watch:
         self._unsettled[name] = seen
         if not settled:
             return False
-        self.memory.parent.mkdir(parents=True, exist_ok=True)
-        self.memory.write_text(json.dumps({**known, name: seen}))
+        write_whole(self.memory, json.dumps({**known, name: seen}))
         return not first

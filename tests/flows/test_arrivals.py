@@ -1,5 +1,6 @@
 import os
 
+import pytest
 import sqlalchemy
 
 from flows.arrivals import Watch, fingerprint
@@ -22,6 +23,15 @@ def test_a_change_while_nobody_looked_is_noticed_after_a_restart(tmp_path):
     Watch(tmp_path / "watched.json").changed("source", "a")
     watch = Watch(tmp_path / "watched.json")
     assert [watch.changed("source", "b"), watch.changed("source", "b")] == [False, True]
+
+
+def test_what_is_remembered_is_whole_however_the_writing_ends(tmp_path, monkeypatch):
+    Watch(tmp_path / "watched.json").changed("a source", "a")
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", lambda _: os.write(-1, b""))
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            Watch(tmp_path / "watched.json").changed("another", "b" * 100_000)
+    assert not Watch(tmp_path / "watched.json").changed("a source", "a")
 
 
 def test_a_source_that_is_gone_is_no_change(tmp_path):
