@@ -48,14 +48,17 @@ class Console:
                 total=100,
                 file=self.error,
                 leave=False,
-                bar_format="  {desc:<12}{percentage:3.0f}% |{bar:24}| {postfix}",
+                # Not `postfix`, which tqdm begins with a comma.
+                bar_format="  {desc:<12}{percentage:3.0f}% |{bar:24}| {unit}",
+                desc=name,
+                unit=text,
             )
         elif now - self._last < BAR_SECONDS:
             return
         self._last = now
         self._bar.n = 100 * share
-        self._bar.set_description_str(name, refresh=False)
-        self._bar.set_postfix_str(text)
+        self._bar.desc, self._bar.unit = name, text
+        self._bar.refresh()
 
     def finish_progress(self) -> None:
         if self._bar is not None:

@@ -60,6 +60,7 @@ def test_a_terminal_gets_a_bar():
             drawn += os.read(controller, 1000)
         console.finish_progress()
     os.close(controller)
+    assert "| epoch 3" in drawn.decode()
 
 
 def test_a_bar_is_drawn_a_few_times_a_second_whatever_it_is_told():
