@@ -19,6 +19,7 @@ from tasks.serving.record import Event, Live, Version, read_live
 from tasks.serving.supervisor import DRAIN_SECONDS, READY_SECONDS
 
 _LAUNCH_SECONDS = 30.0
+_LOOK_SECONDS = 0.05
 
 
 def start(state: Path, host: str, port: int) -> dict[str, Any]:
@@ -29,15 +30,22 @@ def start(state: Path, host: str, port: int) -> dict[str, Any]:
     Raises:
         DeploymentError: the port is taken, or the supervisor does not come up.
     """
+    spawned = False
     with _one_at_a_time(state):
-        running = status(state)
-        if running is None:
-            # A living guardian is about to start a supervisor, and a living supervisor about to answer.
+        until = time.monotonic() + _LAUNCH_SECONDS
+        while time.monotonic() < until:
+            if running := status(state):
+                return running
+            # A living guardian is about to start a supervisor, and a living supervisor about to answer; but one that
+            # was killed is still to be seen for a moment.
             if not (processes.find(state, "guardian") or processes.find(state, "supervisor")):
+                if spawned:
+                    break
                 with _listener(state, host, port) as listener:
                     guardian.spawn(state, listener)
-            running = _answering(state)
-    return running
+                spawned = True
+            time.sleep(_LOOK_SECONDS)
+    raise _does_not_start(state)
 
 
 def start_live(state: Path, host: str, port: int) -> dict[str, Any]:
@@ -54,7 +62,7 @@ def start_live(state: Path, host: str, port: int) -> dict[str, Any]:
         running = status(state)
         if running and running["wanted"] and len(running["workers"]) == running["wanted"]:
             return running
-        time.sleep(0.05)
+        time.sleep(_LOOK_SECONDS)
     raise DeploymentError(
         f"{live.version.tag} does not come up: see {control.folder(state) / 'logs'}, or `make status`"
     )
@@ -116,11 +124,14 @@ def stop(state: Path) -> int:
 def _answering(state: Path) -> dict[str, Any]:
     until = time.monotonic() + _LAUNCH_SECONDS
     while time.monotonic() < until:
-        running = status(state)
-        if running:
+        if running := status(state):
             return running
-        time.sleep(0.05)
-    raise DeploymentError(f"the supervisor does not start: see {control.folder(state) / 'logs' / 'serving.log'}")
+        time.sleep(_LOOK_SECONDS)
+    raise _does_not_start(state)
+
+
+def _does_not_start(state: Path) -> DeploymentError:
+    return DeploymentError(f"the supervisor does not start: see {control.folder(state) / 'logs' / 'serving.log'}")
 
 
 @contextmanager

@@ -126,6 +126,16 @@ def test_after_everything_was_killed_the_live_version_comes_back_on_its_port(
     assert (after["tag"], after["url"]) == (running["tag"], running["url"])
 
 
+def test_a_killed_guardian_that_is_still_to_be_seen_is_not_waited_for(
+    state: Path, running: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = processes.find(state, "guardian")
+    kill(state, "guardian", "supervisor", "worker")
+    find, looks = processes.find, iter([dying, [], dying, []])
+    monkeypatch.setattr(processes, "find", lambda *asked: next(looks, None) or find(*asked))
+    assert lifecycle.start(state, running["host"], running["port"])["url"] == running["url"]
+
+
 @pytest.mark.parametrize("role", ["worker", "supervisor", "guardian"])
 def test_after_any_kill_the_next_swap_ends_with_only_the_new_version(
     state: Path, running: dict[str, Any], versions: list[Version], role: Role
