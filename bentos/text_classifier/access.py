@@ -27,12 +27,16 @@ _DAY = 86400.0
 _BURST_SECONDS = 2.0
 
 
+class _Tensor(msgspec.Struct):
+    data: list[Any] = []
+
+
 class _Asked(msgspec.Struct):
     """What limits depend on in a body; `inputs` is the inference protocol's."""
 
     texts: list[Any] = []
     explain: Any = False
-    inputs: list[Any] = []
+    inputs: list[_Tensor] = []
 
 
 _ASKED = msgspec.json.Decoder(_Asked)
@@ -168,7 +172,7 @@ class Access:
             return  # the handler refuses it and says why
         if asked.explain and not explains:
             raise Problem(403, "this key is not for explanations", "explain")
-        inputs = sum(len(one.get("data", ())) for one in asked.inputs if isinstance(one, dict))
+        inputs = sum(len(tensor.data) for tensor in asked.inputs)
         texts = max(1, len(asked.texts) + inputs)
         caller.spend(texts, texts if asked.explain or path == "/explain" else 0)
 

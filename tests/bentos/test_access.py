@@ -174,6 +174,14 @@ def test_a_key_has_its_texts_of_the_day(service: TestClient, keys: Keys) -> None
     assert service.post("/predict/stream", content=b'{"text": "a"}\n', headers=key).status_code == 403
 
 
+@pytest.mark.parametrize("data", [None, 3, {"a": 1}])
+def test_texts_that_cannot_be_counted_are_refused_by_the_schema(service: TestClient, keys: Keys, data: object) -> None:
+    body = {"inputs": [{"name": "text", "shape": [0], "datatype": "BYTES", "data": data}]}
+    headers = keys.add("predict", texts_a_day=5)
+    answer = service.post("/v2/models/text_classifier/infer", json=body, headers=headers)
+    assert (answer.status_code, answer.json()["field"]) == (422, "inputs[0].data")
+
+
 def test_a_key_has_its_explanations_of_the_day(service: TestClient, keys: Keys) -> None:
     key = keys.add("predict", "explain", explanations_a_day=3)
     explained = BODY | {"explain": True}

@@ -80,4 +80,4 @@ def test_without_the_program_or_the_bill_it_is_said(
 
 def test_the_versions_named_are_those_of_the_project() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert extras == {"names": [names.PACKAGE], "audit": [module.PACKAGE]}
+    assert (extras["names"], extras["audit"]) == ([names.PACKAGE], [module.PACKAGE])
