@@ -4,6 +4,7 @@ A vocabulary or the rarity of a word would be learned from the rows outside of t
 therefore n-grams by hash, or the vectors of a pre-trained encoder that stays as it is.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,10 @@ MOST_RATE = 0.04
 TABLE = 1 << 22
 """Numbers that a table of hashed n-grams holds at most: each of them gets noise in every step."""
 
+DENSE_RATE = 400.0
+"""Most for an encoder's vectors, which have much in common: 45,000 rows would be given 1,600, and every step
+overshoots."""
+
 Tell = Callable[[float], None]
 
 
@@ -60,8 +65,18 @@ def unasked(dataset: Dataset, train: TrainSettings) -> str | None:
     return unfit(dataset)
 
 
-def fit(name: str, job: Job, hyper: dict[str, Any], encode: Callable[[Sequence[str], Tell], Encoded]) -> Candidate:
-    """Trains the linear layer on the training rows, once: each training spends the whole budget."""
+def fit(
+    name: str,
+    job: Job,
+    hyper: dict[str, Any],
+    encode: Callable[[Sequence[str], Tell], Encoded],
+    most: float = math.inf,
+) -> Candidate:
+    """Trains the linear layer on the training rows, once: each training spends the whole budget.
+
+    Args:
+        most: of the learning rate, which grows with the rows.
+    """
     started = time.perf_counter()
     kind = KINDS[job.dataset.task]
     set_by_hand = {name: getattr(job.train, name) for name in ("epochs", "batch_size", "learning_rate")}
@@ -74,7 +89,7 @@ def fit(name: str, job: Job, hyper: dict[str, Any], encode: Callable[[Sequence[s
     rate = min(hyper["batch_size"] / rows, 1.0)
     privacy = guarantee(job.train.privacy, rows, rate, max(round(hyper["epochs"] / rate), 1))
     noise = STEP_NOISE / max(privacy.noise, STEP_NOISE / MOST_RATE)
-    hyper = {"learning_rate": noise * rate * rows} | hyper
+    hyper = {"learning_rate": min(noise * rate * rows, most)} | hyper
     empty = Manifest(task=job.dataset.task, labels=job.dataset.labels, encoders=[])
 
     def solve(kept_to: Privacy, tell: Tell) -> tuple[Solution, np.ndarray]:
@@ -176,7 +191,7 @@ class PrivateEncoder:
             return Encoded(features, tokens.settings, {tokens.settings.file: tokens.dump()}, model)
 
         hyper |= {"max_length": tokens.settings.max_length, "pretrained": pretrained.name}
-        return fit(self.name, job, hyper, encode)
+        return fit(self.name, job, hyper, encode, DENSE_RATE)
 
 
 def _steps(dataset: Dataset) -> dict[str, Any]:

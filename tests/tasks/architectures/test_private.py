@@ -91,3 +91,11 @@ def test_they_are_tried_for_a_privacy_budget_only(tmp_path):
         assert "epsilon" in (architectures()[name].skip(dataset, TrainSettings()) or "")
         assert architectures()[name].skip(dataset, TrainSettings(privacy=PrivacySettings(epsilon=8.0))) is None
     assert not any(is_private(name) for name in architectures() if name not in NAMES)
+
+
+def test_the_learning_rate_of_dense_features_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.architectures.private.DENSE_RATE", 0.5)
+    dataset = make_dataset(tmp_path / "data", rows=60)
+    pretrained = str(make_folder(tmp_path / "weights"))
+    rates = [trained(name, dataset, tmp_path / name, pretrained=pretrained).settings["learning_rate"] for name in NAMES]
+    assert min(rates) == 0.5 < max(rates)
