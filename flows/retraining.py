@@ -8,22 +8,19 @@ from platform import python_version
 import pyarrow.parquet as pq
 
 from bentos.text_classifier.model import TextModel
-from bentos.text_classifier.personal_data import Redactor
 from flows.candidates import Candidates
 from flows.config import RetrainConfig
 from flows.console import Console
+from flows.preparation import ACCEPTED_STATISTICS, EMBEDDED, Preparation
 from flows.publish import percent
 from flows.stages import Stages, code_content
 from tasks import export
 from tasks.deploy import deploy
 from tasks.drift import reference_statistics
 from tasks.errors import GateRefused
-from tasks.feedback import add_feedback
 from tasks.gate import gate
-from tasks.ingest import ingest
 from tasks.manifests import (
     Candidate,
-    Checked,
     Converted,
     Dataset,
     Deployment,
@@ -31,28 +28,20 @@ from tasks.manifests import (
     Optimised,
     Package,
     Selection,
-    Table,
     Verdict,
 )
 from tasks.package import bento_model, package
-from tasks.personal_data import keyed_content, redactor
+from tasks.personal_data import keyed_content
 from tasks.plan import Plan, plan
-from tasks.preprocess import preprocess
 from tasks.progress import Progress, within
 from tasks.report import RunReport, model_card
 from tasks.retention import prune
 from tasks.select import select
 from tasks.serving.record import read_live, write_whole
-from tasks.settings import Budget, Effort, SourceSettings
+from tasks.settings import Budget, Effort
 from tasks.smoke import known_answers
-from tasks.sources import shown
-from tasks.validate import validate
 
-EMBEDDED = "docstrings"
-EMBEDDED_ROWS = 8000
-NOTES_SHOWN = 3
 KNOWN_ROWS = 20
-ACCEPTED_STATISTICS = "accepted_statistics.json"
 LIBRARIES = (
     "prefect",
     "great-expectations",
@@ -89,105 +78,15 @@ class Retraining:
     def __init__(self, config: RetrainConfig, state: Path, console: Console) -> None:
         self.config = config
         self.state = state
-        self.console = console
         self.stages = Stages(state / "stages", console)
         self.effort: Effort = config.effort or ("quick" if config.source == EMBEDDED else "standard")
-        self.tables: dict[str, Table] = {}
-        self.checked: dict[str, Checked] = {}
+        self.data = Preparation(config, state, self.stages, console)
         self.started = datetime.now(UTC)
         self.exports = export.parse(config.export)
 
     def prepare(self) -> None:
         """Reads, checks and divides the data."""
-        config = self.config
-        sources = {"": config.source, "validation": config.validation_source, "test": config.test_source}
-        for part, source in sources.items():
-            if source is not None:
-                self._read(part, source)
-        self.dataset = self.stages.run(
-            "preprocess",
-            lambda folder, progress: preprocess(
-                self.checked[""],
-                self.checked.get("validation"),
-                self.checked.get("test"),
-                config.data,
-                config.train,
-                config.seed,
-                folder,
-            ),
-            (*self.checked.values(), config.data, config.train, config.seed),
-            lambda made: (
-                f"{made.rows['train']:,} to train, {made.rows['validation']:,} to choose, "
-                f"{made.rows['test']:,} to judge; "
-                f"{len(made.labels)} classes, {made.profile.language}, at most {made.max_length} tokens"
-            ),
-        )
-        self._say(self.dataset.notes)
-        self._join_feedback()
-
-    def _join_feedback(self) -> None:
-        """Right answers that people have sent join the training rows."""
-        records = self.state / "records"
-        if not any(records.glob("feedback-*.jsonl")):
-            return
-        self.dataset = self.stages.run(
-            "feedback",
-            lambda folder, progress: add_feedback(
-                self.dataset, records, self.config.feedback, folder, self._personal()
-            ),
-            (),
-            lambda made: f"{made.rows['train']:,} rows to train",
-            keep=False,
-        )
-        self._say(self.dataset.notes[-1:])
-
-    def _personal(self) -> Redactor | None:
-        return redactor(self.config.data.personal_data, self.state, self.config.data.person_names)
-
-    def _read(self, part: str, source: str) -> None:
-        config = self.config
-        rows = config.rows or (EMBEDDED_ROWS if source == EMBEDDED else None)
-        settings = SourceSettings.model_validate(
-            {
-                **config.model_dump(include=set(SourceSettings.model_fields)),
-                "source": source,
-                "rows": None if part else rows,
-            }
-        )
-        if part:
-            # An own part is read exactly as the training source was understood.
-            first = self.tables[""]
-            settings = settings.model_copy(
-                update={
-                    "task": first.task,
-                    "text_column": first.text_column,
-                    "label_column": first.label_column,
-                    "label_separator": first.label_separator,
-                }
-            )
-        personal = self._personal()
-        table = self.stages.run(
-            f"ingest {part}".strip(),
-            lambda folder, progress: ingest(settings, folder, config.seed, personal, progress),
-            (settings, config.seed, config.data.personal_data, config.data.person_names),
-            lambda made: f"{made.rows:,} rows of {shown(source)}" + _set_aside(made.quarantined),
-            keep=False,
-        )
-        self._say(table.notes)
-        accepted = self.state / ACCEPTED_STATISTICS
-        history = accepted if not part and accepted.exists() else None
-        checked = self.stages.run(
-            f"validate {part}".strip(),
-            lambda folder, progress: validate(table, config.data, folder, history, trained_on=not part),
-            (table, config.data, history, part),
-            lambda made: (
-                f"{made.rows:,} rows in {len(made.classes)} classes; {made.duplicates:,} duplicates, "
-                f"{made.conflicts:,} conflicts" + _set_aside(made.quarantined)
-            ),
-        )
-        self._say(checked.notes)
-        self.tables[part] = table
-        self.checked[part] = checked
+        self.dataset = self.data.run()
 
     def train(self) -> None:
         """Trains the candidates and chooses among them."""
@@ -352,7 +251,7 @@ class Retraining:
             lambda made: f"{made.tag} answers on {made.url}",
             keep=False,
         )
-        if statistics := self.checked[""].statistics:
+        if statistics := self.data.checked[""].statistics:
             write_whole(self.state / ACCEPTED_STATISTICS, statistics.read_text("utf-8"))
         prune(self.state, self.config.serve.retain)
 
@@ -367,8 +266,8 @@ class Retraining:
             started=self.started,
             parameters=self.config.model_dump(mode="json"),
             code=code_content(),
-            table=self.tables.get(""),
-            checked=self.checked.get(""),
+            table=self.data.tables.get(""),
+            checked=self.data.checked.get(""),
             package=getattr(self, "packaged", None),
             seconds=self.stages.seconds,
             versions={"python": python_version(), **{name: version(name) for name in LIBRARIES}},
@@ -385,15 +284,6 @@ class Retraining:
             "model": self.selection.chosen.content,
             "served": self.evaluation.content,
         }
-
-    def _say(self, notes: list[str]) -> None:
-        for note in notes[:NOTES_SHOWN]:
-            self.console.line(f"              note: {note}")
-
-
-def _set_aside(quarantined: dict[str, int]) -> str:
-    total = sum(quarantined.values())
-    return f"; {total:,} set aside ({', '.join(quarantined)})" if total else ""
 
 
 def surest_texts(predictions: Path) -> list[str]:

@@ -1,0 +1,137 @@
+"""The data of one retrain, until it is ready to be trained on."""
+
+from functools import cached_property
+from pathlib import Path
+
+from bentos.text_classifier.personal_data import Redactor
+from flows.config import RetrainConfig
+from flows.console import Console
+from flows.stages import Stages
+from tasks.feedback import add_feedback
+from tasks.ingest import ingest
+from tasks.manifests import Checked, Dataset, Table
+from tasks.personal_data import redactor
+from tasks.preprocess import preprocess
+from tasks.settings import SourceSettings
+from tasks.sources import shown
+from tasks.validate import validate
+
+EMBEDDED = "docstrings"
+EMBEDDED_ROWS = 8000
+NOTES_SHOWN = 3
+ACCEPTED_STATISTICS = "accepted_statistics.json"
+
+
+class Preparation:
+    """Reads, checks and divides the data, each as a stage; `tables` and `checked` are the results by part.
+
+    The training source is the part "", own sources are "validation" and "test".
+    """
+
+    def __init__(self, config: RetrainConfig, state: Path, stages: Stages, console: Console) -> None:
+        self.config = config
+        self.state = state
+        self.stages = stages
+        self.console = console
+        self.tables: dict[str, Table] = {}
+        self.checked: dict[str, Checked] = {}
+
+    def run(self) -> Dataset:
+        """The data set, with the feedback that people have sent among its training rows."""
+        config = self.config
+        sources = {"": config.source, "validation": config.validation_source, "test": config.test_source}
+        for part, source in sources.items():
+            if source is not None:
+                self._read(part, source)
+        dataset = self.stages.run(
+            "preprocess",
+            lambda folder, progress: preprocess(
+                self.checked[""],
+                self.checked.get("validation"),
+                self.checked.get("test"),
+                config.data,
+                config.train,
+                config.seed,
+                folder,
+            ),
+            (*self.checked.values(), config.data, config.train, config.seed),
+            lambda made: (
+                f"{made.rows['train']:,} to train, {made.rows['validation']:,} to choose, "
+                f"{made.rows['test']:,} to judge; "
+                f"{len(made.labels)} classes, {made.profile.language}, at most {made.max_length} tokens"
+            ),
+        )
+        self._say(dataset.notes)
+        return self._with_feedback(dataset)
+
+    def _with_feedback(self, dataset: Dataset) -> Dataset:
+        records = self.state / "records"
+        if not any(records.glob("feedback-*.jsonl")):
+            return dataset
+        joined = self.stages.run(
+            "feedback",
+            lambda folder, progress: add_feedback(dataset, records, self.config.feedback, folder, self._personal),
+            (),
+            lambda made: f"{made.rows['train']:,} rows to train",
+            keep=False,
+        )
+        self._say(joined.notes[-1:])
+        return joined
+
+    @cached_property
+    def _personal(self) -> Redactor | None:
+        # Once for all stages: a model that finds names takes seconds to load.
+        return redactor(self.config.data.personal_data, self.state, self.config.data.person_names)
+
+    def _read(self, part: str, source: str) -> None:
+        config = self.config
+        rows = config.rows or (EMBEDDED_ROWS if source == EMBEDDED else None)
+        settings = SourceSettings.model_validate(
+            {
+                **config.model_dump(include=set(SourceSettings.model_fields)),
+                "source": source,
+                "rows": None if part else rows,
+            }
+        )
+        if part:
+            # An own part is read exactly as the training source was understood.
+            first = self.tables[""]
+            settings = settings.model_copy(
+                update={
+                    "task": first.task,
+                    "text_column": first.text_column,
+                    "label_column": first.label_column,
+                    "label_separator": first.label_separator,
+                }
+            )
+        table = self.stages.run(
+            f"ingest {part}".strip(),
+            lambda folder, progress: ingest(settings, folder, config.seed, self._personal, progress),
+            (settings, config.seed, config.data.personal_data, config.data.person_names),
+            lambda made: f"{made.rows:,} rows of {shown(source)}" + _set_aside(made.quarantined),
+            keep=False,
+        )
+        self._say(table.notes)
+        accepted = self.state / ACCEPTED_STATISTICS
+        history = accepted if not part and accepted.exists() else None
+        checked = self.stages.run(
+            f"validate {part}".strip(),
+            lambda folder, progress: validate(table, config.data, folder, history, trained_on=not part),
+            (table, config.data, history, part),
+            lambda made: (
+                f"{made.rows:,} rows in {len(made.classes)} classes; {made.duplicates:,} duplicates, "
+                f"{made.conflicts:,} conflicts" + _set_aside(made.quarantined)
+            ),
+        )
+        self._say(checked.notes)
+        self.tables[part] = table
+        self.checked[part] = checked
+
+    def _say(self, notes: list[str]) -> None:
+        for note in notes[:NOTES_SHOWN]:
+            self.console.line(f"              note: {note}")
+
+
+def _set_aside(quarantined: dict[str, int]) -> str:
+    total = sum(quarantined.values())
+    return f"; {total:,} set aside ({', '.join(quarantined)})" if total else ""
