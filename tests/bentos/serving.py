@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,35 @@ class Process(NamedTuple):
     process: subprocess.Popen[bytes]
     told: dict[str, object]
     log: Path
+
+    @property
+    def port(self) -> int:
+        return int(str(self.told["port"]))
+
+    def connected(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def said(self, content: bytes) -> bytes:
+        """The beginning of what is said to these bytes; nothing when the connection is broken off."""
+        with self.connected() as client:
+            try:
+                client.sendall(content)
+                client.shutdown(socket.SHUT_WR)
+                return client.recv(65_536)
+            except (ConnectionError, BrokenPipeError):
+                return b""
+
+
+def fuzzed(described: str | Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """A run of schemathesis by the document at this address or path."""
+    command = [
+        str(Path(sys.executable).with_name("st")), "run", str(described),
+        "--phases", "examples,coverage,fuzzing", "--continue-on-failure", "--generation-deterministic", "--no-color",
+        *options,
+    ]  # fmt: skip
+    hooks = Path(__file__).with_name("schemathesis_hooks.py")
+    environment = os.environ | {"SCHEMATHESIS_HOOKS": hooks.stem, "PYTHONPATH": str(hooks.parent)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @contextmanager

@@ -27,20 +27,6 @@ def answers(served: Process) -> bool:
     return answer.json()["predictions"][0]["label"] == "food"
 
 
-def connected(served: Process) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(str(served.told["port"]))), timeout=20)
-
-
-def said(served: Process, content: bytes) -> bytes:
-    with connected(served) as client:
-        try:
-            client.sendall(content)
-            client.shutdown(socket.SHUT_WR)
-            return client.recv(4096)
-        except (ConnectionError, BrokenPipeError):
-            return b""
-
-
 def body(content: bytes) -> bytes:
     return HEAD + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(content) + content
 
@@ -50,7 +36,7 @@ def test_random_bytes_break_nothing(served: Process) -> None:
     for _ in range(60):
         noise = draw.randbytes(draw.randrange(1, 3000))
         for content in (noise, HEAD + noise, body(noise)):
-            assert not said(served, content).startswith(b"HTTP/1.1 5")
+            assert not served.said(content).startswith(b"HTTP/1.1 5")
     assert answers(served)
 
 
@@ -66,7 +52,7 @@ def test_random_bytes_break_nothing(served: Process) -> None:
     ids=["deep arrays", "deep objects", "many keys", "many texts", "odd numbers"],
 )
 def test_monstrous_json_gets_a_4xx(served: Process, content: bytes) -> None:
-    assert said(served, body(content)).startswith(b"HTTP/1.1 4")
+    assert served.said(body(content)).startswith(b"HTTP/1.1 4")
     assert answers(served)
 
 
@@ -83,13 +69,13 @@ def test_monstrous_json_gets_a_4xx(served: Process, content: bytes) -> None:
     ids=["huge length", "negative length", "two lengths", "huge chunk", "huge header", "compressed"],
 )
 def test_lying_headers_break_nothing(served: Process, content: bytes) -> None:
-    answer = said(served, content)
+    answer = served.said(content)
     assert not answer.startswith((b"HTTP/1.1 5", b"HTTP/1.1 2"))
     assert answers(served)
 
 
 def test_who_announces_much_and_sends_nothing_keeps_nobody_out(served: Process) -> None:
-    slow = [connected(served) for _ in range(40)]
+    slow = [served.connected() for _ in range(40)]
     try:
         for client in slow:
             client.sendall(HEAD + b"content-length: 8000000\r\n\r\n{")
@@ -102,7 +88,7 @@ def test_who_announces_much_and_sends_nothing_keeps_nobody_out(served: Process) 
 def test_a_body_or_a_line_that_does_not_arrive_is_refused_in_time(tmp_path: Path) -> None:
     (tmp_path / "service.json").write_text('{"max_body_seconds": 1, "max_pause_seconds": 1}')
     with worker(grams_folder(tmp_path / "model"), tmp_path, "--grace", "0") as served:
-        with connected(served) as slow, connected(served) as stream:
+        with served.connected() as slow, served.connected() as stream:
             slow.sendall(HEAD + b"content-length: 1000000\r\n\r\n" + b"[" * 1000)
             stream.sendall(
                 b"POST /predict/stream HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -126,7 +112,7 @@ def everything(client: socket.socket) -> bytes:
 
 
 def test_slow_and_idle_clients_do_not_keep_others_waiting(served: Process) -> None:
-    idle = [connected(served) for _ in range(150)]
+    idle = [served.connected() for _ in range(150)]
     try:
         for client in idle[:50]:
             client.sendall(HEAD + b"content-length: 1000\r\n\r\n{")

@@ -2,12 +2,8 @@
 
 import base64
 import json
-import os
 import random
 import re
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +16,7 @@ from bentos.text_classifier.api_keys import SCOPES, ApiKey, dump_keys, new_token
 from bentos.text_classifier.client import PrivateClient
 from bentos.text_classifier.network import API_KEYS_VARIABLE, ENVELOPES_VARIABLE
 from tests.bentos.model_folder import grams_folder, sentence
-from tests.bentos.serving import Process, worker
+from tests.bentos.serving import Process, fuzzed, worker
 
 SECRET = re.compile(rb"[0-9a-f]{64}|Traceback|/tmp/|\.py")
 """What no answer holds: hashes of keys, traces, paths."""
@@ -52,17 +48,6 @@ def answers(guarded: Guarded) -> bool:
         return client.predict([sentence("food")])["predictions"][0]["label"] == "food"
 
 
-def said(guarded: Guarded, content: bytes) -> bytes:
-    port = int(str(guarded.process.told["port"]))
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
-        try:
-            client.sendall(content)
-            client.shutdown(socket.SHUT_WR)
-            return client.recv(65_536)
-        except (ConnectionError, BrokenPipeError):
-            return b""
-
-
 def request(headers: bytes, body: bytes) -> bytes:
     return (
         b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\n"
@@ -91,7 +76,7 @@ def test_random_bytes_in_keys_bodies_and_envelopes_open_nothing(guarded: Guarded
                 request(bearer + sealed, private.seal("/predict", noise)[0]),
                 request(sealed, private.seal("/predict", asked)[0]),
             ):
-                answer = said(guarded, content)
+                answer = guarded.process.said(content)
                 assert not answer.startswith((b"HTTP/1.1 5", b"HTTP/1.1 2")), answer
                 assert not SECRET.search(answer), answer
     assert answers(guarded)
@@ -122,16 +107,19 @@ def test_random_requests_get_no_5xx_with_keys_on(guarded: Guarded, tmp_path: Pat
     described = tmp_path / "openapi.json"
     headers = {"authorization": f"Bearer {guarded.key}"}
     described.write_bytes(httpx.get(f"{guarded.process.url}/openapi.json", headers=headers, trust_env=False).content)
-    command = [
-        str(Path(sys.executable).with_name("st")), "run", str(described), "--url", guarded.process.url,
-        "--checks", "not_a_server_error", "--phases", "examples,coverage,fuzzing", "--max-examples", "10",
-        "--max-time", "8", "--continue-on-failure", "--generation-deterministic", "--no-color",
-    ]  # fmt: skip
+    options = [
+        "--url",
+        guarded.process.url,
+        "--checks",
+        "not_a_server_error",
+        "--max-examples",
+        "10",
+        "--max-time",
+        "8",
+    ]
     if caller != "stranger":
-        command += ["--header", f"Authorization: Bearer {guarded.key if caller == 'key' else guarded.rounded}"]
-    hooks = Path(__file__).with_name("schemathesis_hooks.py")
-    environment = os.environ | {"SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(hooks.parent)}
-    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        options += ["--header", f"Authorization: Bearer {guarded.key if caller == 'key' else guarded.rounded}"]
+    ran = fuzzed(described, tmp_path, *options)
     assert ran.returncode == 0, ran.stdout[-20_000:] + ran.stderr
     assert answers(guarded)
     assert "failed" not in guarded.process.log.read_text()
