@@ -84,8 +84,6 @@ def main() -> None:
     parser.add_argument("--effort", choices=("quick", "standard", "thorough"), default="standard")
     parser.add_argument("--folder", type=Path, default=Path("data/benchmarks/few_labels"))
     options = parser.parse_args()
-    # Great Expectations takes no relative folder.
-    options.folder = options.folder.absolute()
     sources = Path(os.environ.get("DATASETS_DIR", "../shared/datasets"))
     file = made(options.folder) / "results.json"
     results: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}

@@ -16,6 +16,7 @@ from tasks.calibrate import rows_of
 from tasks.candidate import VALIDATION_LOGITS
 from tasks.kinds import KINDS, standard_error
 from tasks.manifests import Candidate, Dataset, content_of
+from tasks.progress import within
 
 FOLDS = "folds"
 HELD_OUT = "held_out.npy"
@@ -31,8 +32,10 @@ def cross_validate(job: Job, fit: Callable[[Job], Candidate], folds: int) -> np.
     places = fold_rows(job.dataset, job.seed)[:folds]
     logits = np.full((job.dataset.rows["train"] + job.dataset.rows["validation"], len(job.dataset.labels)), np.nan)
     for number, place in enumerate(places):
-        within = replace(job, progress=_within(job, number, folds))
-        logits[place] = np.load(held_out_logits(within, fit, number))
+        # The last part is the training with all rows.
+        start, end = number / (folds + 1), (number + 1) / (folds + 1)
+        part = replace(job, progress=within(job.progress, start, end, f"fold {number + 1} of {folds}, "))
+        logits[place] = np.load(held_out_logits(part, fit, number))
     shutil.rmtree(job.folder / FOLDS)
     return logits.astype(np.float32)
 
@@ -119,7 +122,3 @@ def with_parts(dataset: Dataset, parts: dict[str, tuple[pa.Table, Path]]) -> Dat
     )
     content = content_of(changed.train, changed.validation, changed.test, changed.labels, changed.max_length)
     return changed.model_copy(update={"content": content})
-
-
-def _within(job: Job, number: int, folds: int) -> Callable[[float, str], None]:
-    return lambda share, text: job.progress((number + share) / (folds + 1), f"fold {number + 1} of {folds}, {text}")

@@ -19,7 +19,7 @@ from tasks.kinds import KINDS
 from tasks.label_errors import MOST_ROWS, cross_validated_scores, rank_label_errors
 from tasks.manifests import Candidate, Dataset, Evaluation, Variant, content_of
 from tasks.metrics import Outcome, measure, proportion
-from tasks.progress import Progress, silent, within
+from tasks.progress import Progress, saying, silent, within
 from tasks.rows import Rows
 from tasks.select import held_out
 from tasks.slices import slices
@@ -51,12 +51,13 @@ def evaluate(
     if not table.num_rows:
         raise InputError("the test part has no rows: give more data or a test source with rows of the known classes")
     picked_model, texts = open_model(picked.folder), Rows(dataset.validation).texts()
-    logits = _logits(picked_model, texts, within(progress, 0.0, 0.3), "validation")
+    told = saying(within(progress, 0.0, 0.3), "answering the validation part")
+    logits = picked_model.logits(texts, told=told)
     served, fitted = calibrate(picked.folder, dataset, folder / "model", logits, _alike(candidate, judged))
     model = open_model(served)
     validation_scores = model.scores(logits)
     texts, targets = rows_of(dataset, "test", model.encoders)
-    logits = _logits(model, texts, within(progress, 0.3, 0.7), "test")
+    logits = model.logits(texts, told=saying(within(progress, 0.3, 0.7), "answering the test part"))
     uncalibrated = msgspec.structs.replace(model.manifest, temperature=1.0)
     result = outcome(logits, targets, model.manifest)
     kind = KINDS[dataset.task]
@@ -84,10 +85,6 @@ def evaluate(
         majority=_majority(table),
         content=content_of(served, predictions),
     )
-
-
-def _logits(model: TextModel, texts: list[str], progress: Progress, part: str) -> np.ndarray:
-    return model.logits(texts, told=lambda share: progress(share, f"answering the {part} part"))
 
 
 def _alike(candidate: Candidate, judged: tuple[Candidate, Dataset] | None) -> tuple[np.ndarray, np.ndarray] | None:

@@ -129,7 +129,7 @@ def _build_site(context: Any, site: Path) -> None:
         site_config={
             "class_name": "SiteBuilder",
             "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-            "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site)},
+            "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site.absolute())},
         },
     )
     context.build_data_docs(site_names=["run"])

@@ -19,7 +19,7 @@ from bentos.text_classifier.model import CPU, TextModel
 from tasks.calibrate import rows_of
 from tasks.kinds import KINDS
 from tasks.manifests import Converted, Dataset, Optimised, Variant, content_of
-from tasks.progress import Progress, silent, within
+from tasks.progress import Progress, saying, silent, within
 from tasks.rows import Rows
 from tasks.settings import Budget, OptimiseSettings
 
@@ -151,8 +151,8 @@ def measure(
     seconds = {str(size): _seconds(models, texts, size) for size in BATCH_SIZES}
     variants = []
     for place, (folder, model) in enumerate(zip(folders, models, strict=True)):
-        answering, text = within(progress, place / len(models), (place + 1) / len(models)), f"measuring {folder.name}"
-        logits = model.logits(texts, told=lambda share, answering=answering, text=text: answering(share, text))
+        part = within(progress, place / len(models), (place + 1) / len(models))
+        logits = model.logits(texts, told=saying(part, f"measuring {folder.name}"))
         outcome = kind.outcome(model.scores(logits), targets, model.manifest)
         hits, actual = (np.asarray(matrix.sum(axis=0)).ravel() for matrix in (outcome.hits, outcome.actual))
         recalls = (hits / np.maximum(actual, 1.0)).tolist()

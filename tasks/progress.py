@@ -10,6 +10,11 @@ def silent(share: float, text: str) -> None:
     """Tells nobody."""
 
 
-def within(progress: Progress, start: float, end: float) -> Progress:
-    """The progress of a part of the work, which begins and ends at these shares of the whole."""
-    return lambda share, text: progress(start + (end - start) * share, text)
+def within(progress: Progress, start: float, end: float, name: str = "") -> Progress:
+    """The progress of a part of the work, which begins and ends at these shares of the whole; `name` precedes texts."""
+    return lambda share, text: progress(start + (end - start) * share, name + text)
+
+
+def saying(progress: Progress, text: str) -> Callable[[float], None]:
+    """What tells a share under always the same text."""
+    return lambda share: progress(share, text)

@@ -10,12 +10,12 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, PackageLoader
 from markupsafe import Markup, escape
-from pydantic import ValidationError
 
 from tasks.drift.charts import accuracy_chart
 from tasks.drift.history import looks
 from tasks.manifests import Record
 from tasks.package import NAME, store
+from tasks.remembered import lines, remembered
 from tasks.report.page import templates
 from tasks.report.svg import Frame, drawing, number_ticks, padded, percent_ticks
 from tasks.serving.record import history, read_live, write_whole
@@ -64,19 +64,8 @@ def versions(state: Path) -> Versions:
 def runs(state: Path) -> list[Run]:
     """The last retrains, oldest first: those whose reports are kept, and what the page showed of others."""
     kept = [_run(file) for file in (state / "runs").glob("*/report.json")]
-    found = {run.name: run for run in (*_shown_before(state), *kept)}
+    found = {run.name: run for run in (*remembered(state / RUNS, Run), *kept)}
     return [found[name] for name in sorted(found)][-MOST_RUNS:]
-
-
-def _shown_before(state: Path) -> list[Run]:
-    found = []
-    for line in (state / RUNS).read_text("utf-8").splitlines() if (state / RUNS).exists() else ():
-        try:
-            found.append(Run.model_validate_json(line))
-        except ValidationError:
-            # Of another version of this program.
-            continue
-    return found
 
 
 def _run(file: Path) -> Run:
@@ -134,7 +123,7 @@ def write_registry(state: Path) -> Path:
         live_accuracy=accuracy_chart(taken),
         disk=disk(state),
     )
-    write_whole(state / RUNS, "".join(run.model_dump_json(exclude={"page"}) + "\n" for run in seen))
+    write_whole(state / RUNS, lines([run.model_copy(update={"page": None}) for run in seen]))
     write_whole(state / PAGE, page)
     return state / PAGE
 

@@ -16,6 +16,7 @@ from optuna.trial import Trial, TrialState
 
 from tasks.architectures import Architecture, Job, Range, architectures
 from tasks.manifests import Candidate
+from tasks.progress import within
 
 FOLDER = "search"
 CANDIDATE = "candidate.json"
@@ -87,7 +88,12 @@ def _run(
         folder=place,
         hyper=job.hyper | trial.params,
         epoch_ended=_pruning(trial),
-        progress=_within(job, trial.number, trials),
+        progress=within(
+            job.progress,
+            trial.number / trials,
+            (trial.number + 1) / trials,
+            f"trial {trial.number + 1} of {trials}, ",
+        ),
     )
     try:
         made = structure.fit(work)
@@ -129,8 +135,3 @@ def _distribution(values: Range) -> BaseDistribution:
     if isinstance(values.low, int) and isinstance(values.high, int):
         return IntDistribution(values.low, values.high, log=values.log)
     return FloatDistribution(values.low, values.high, log=values.log)
-
-
-def _within(job: Job, number: int, trials: int) -> Callable[[float, str], None]:
-    """Progress of one trial as a part of the job's."""
-    return lambda share, text: job.progress((number + share) / trials, f"trial {number + 1} of {trials}, {text}")

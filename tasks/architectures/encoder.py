@@ -7,10 +7,10 @@ import numpy as np
 
 from tasks.architectures import Job, Range, register
 from tasks.architectures.layers import mask_of
+from tasks.architectures.linear import unfit
 from tasks.backend import keras
 from tasks.candidate import save
 from tasks.examples import training_texts
-from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
 from tasks.pretrained.encoder import encode_tokens, pooled
 from tasks.pretrained.names import open_pretrained
@@ -34,9 +34,7 @@ class FineTuned:
     }
 
     def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
-        if dataset.task not in KINDS or not KINDS[dataset.task].pooled:
-            return "it gives one answer a text"
-        return None
+        return unfit(dataset)
 
     def hyper(self, dataset: Dataset, effort: Effort) -> dict[str, Any]:
         few = dataset.rows["train"] < FEW

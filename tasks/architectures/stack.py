@@ -89,7 +89,7 @@ class Stack:
         )
         files = {encoder.settings.file: encoder.dump() for encoder in (grams, tokens)}
         chosen |= {"max_features": hyper["max_features"], "max_length": tokens.settings.max_length}
-        chosen |= {"pretrained": pretrained.name}
+        chosen["pretrained"] = pretrained.name
         return save(job, self.name, trained, files, [grams.settings, tokens.settings], chosen)
 
 

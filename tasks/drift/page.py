@@ -8,6 +8,7 @@ from jinja2 import ChoiceLoader, PackageLoader
 from tasks.drift.charts import accuracy_chart, distribution_chart, labels_chart
 from tasks.drift.report import DriftReport
 from tasks.report.page import templates
+from tasks.serving.record import write_whole
 
 PAGE = "drift.html"
 
@@ -25,10 +26,7 @@ def write_page(report: DriftReport, looks: Sequence[DriftReport], folder: Path) 
         labels=labels_chart(report.labels) if report.labels else "",
         accuracy=accuracy_chart(looks),
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f".{PAGE}"
-    unfinished.write_text(page, "utf-8")
-    unfinished.replace(folder / PAGE)
+    write_whole(folder / PAGE, page)
     return folder / PAGE
 
 

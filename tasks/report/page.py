@@ -17,6 +17,7 @@ from tasks.report import charts
 from tasks.report.findings import findings, headline, metric_name, percent
 from tasks.report.run import RunReport, hashes
 from tasks.select import pareto
+from tasks.serving.record import write_whole
 
 MOST_ROWS = 30
 """Of a table of texts."""
@@ -33,12 +34,9 @@ def report(run: RunReport, folder: Path) -> Path:
 
     The page loads nothing from elsewhere and escapes every text and label.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     page = templates().get_template("page.html").render(view(run))
     path = folder / "report.html"
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(page, "utf-8")
-    unfinished.replace(path)
+    write_whole(path, page)
     return path
 
 

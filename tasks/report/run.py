@@ -1,6 +1,5 @@
 """All that a run found out, and its JSON form."""
 
-import contextlib
 import json
 import math
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from tasks.manifests import (
     Verdict,
 )
 from tasks.select import pareto
+from tasks.serving.record import write_whole
 from tasks.sources import shown
 
 
@@ -99,15 +99,10 @@ def write_json(run: RunReport, path: Path) -> None:
     Raises:
         PipelineError: `path` cannot be written.
     """
-    unfinished = path.with_name(path.name + ".part")
     content = json.dumps(as_json(run), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(content, "utf-8")
-        unfinished.replace(path)
+        write_whole(path, content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
         raise PipelineError(f"the report cannot be written to {path}: {error.strerror}") from error
 
 

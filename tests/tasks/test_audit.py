@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks import audit as module
-from tasks import names
+from tasks import person_names
 from tasks.audit import Vulnerability, audit
 from tasks.errors import InputError, PipelineError
 from tasks.sbom import write_sbom
@@ -80,4 +80,4 @@ def test_without_the_program_or_the_bill_it_is_said(
 
 def test_the_versions_named_are_those_of_the_project() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert (extras["names"], extras["audit"]) == ([names.PACKAGE], [module.PACKAGE])
+    assert (extras["names"], extras["audit"]) == ([person_names.PACKAGE], [module.PACKAGE])

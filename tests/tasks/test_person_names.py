@@ -8,16 +8,16 @@ import pytest
 from pydantic import ValidationError
 
 from bentos.text_classifier.personal_data import Found, Redactor
-from tasks import names
+from tasks import person_names
 from tasks.errors import InputError
 from tasks.ingest import ingest
-from tasks.names import name_finder
+from tasks.person_names import name_finder
 from tasks.personal_data import redactor
 from tasks.settings import DataSettings, SourceSettings
 
 
 def test_without_the_package_one_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "find_spec", lambda name: None)
+    monkeypatch.setattr(person_names, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="needs presidio-analyzer, which is not there: pip install"):
         name_finder("en_core_web_sm")
     assert "presidio_analyzer" not in sys.modules
@@ -42,10 +42,10 @@ def test_what_a_pattern_found_is_not_found_again_as_a_name() -> None:
 
 def test_long_texts_are_read_in_pieces_that_miss_no_character() -> None:
     for text in ("", "x", "word " * 10_000, "x" * 50_000, "a" * 19_999 + " b" * 30_000):
-        pieces = list(names._pieces(text))
+        pieces = list(person_names._pieces(text))
         assert "".join(piece for _, piece in pieces) == text
         assert all(text[start : start + len(piece)] == piece for start, piece in pieces)
-        assert all(0 < len(piece) <= names._PIECE for _, piece in pieces)
+        assert all(0 < len(piece) <= person_names._PIECE for _, piece in pieces)
 
 
 @pytest.fixture
