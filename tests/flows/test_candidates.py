@@ -19,6 +19,8 @@ from tests.tasks.toy import make_dataset
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
 FOLDS = 2
 NAMES = ["linear", "bag"]
+ROUNDING = 0.01
+"""Another number of threads adds up in another order, which may turn a row or two of the 300 over."""
 
 
 def trained(folder: Path, dataset: Dataset, runner: RunnerName) -> tuple[list[Candidate], str]:
@@ -41,8 +43,8 @@ def test_side_by_side_they_are_what_they_are_one_by_one(tmp_path: Path) -> None:
     together, said = trained(tmp_path / "together", dataset, "dask")
     assert [(one.name, one.folds) for one in together] == [(name, FOLDS) for name in NAMES]
     for one, other in zip(alone, together, strict=True):
-        assert other.score == pytest.approx(one.score)
-        assert other.metrics == pytest.approx(one.metrics, abs=1e-3)
+        assert other.score == pytest.approx(one.score, abs=ROUNDING)
+        assert other.metrics == pytest.approx(one.metrics, abs=ROUNDING)
     assert sorted(line.split()[1] for line in said.splitlines()) == sorted(NAMES)
     again, said = trained(tmp_path / "together", dataset, "local")
     assert [one.content for one in again] == [one.content for one in together]
