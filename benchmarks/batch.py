@@ -17,7 +17,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bentos.text_classifier.batching import Item
 from bentos.text_classifier.cpus import allowed_cpus
 from bentos.text_classifier.decoding import Options
 from bentos.text_classifier.model import TextModel
@@ -34,7 +33,8 @@ def in_process(model: TextModel, texts: list[str]) -> None:
     for start in range(0, len(texts), settings.chunk_rows):
         chunk = sorted(texts[start : start + settings.chunk_rows], key=len)
         for first in range(0, len(chunk), settings.batch_size):
-            predictor.infer([Item(text, options) for text in chunk[first : first + settings.batch_size]])
+            texts = chunk[first : first + settings.batch_size]
+            predictor.infer(texts, [options] * len(texts))
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
 """Requests a second, latency and CPU of the service beside other ways to serve the same model.
 
-    python -m benchmarks.serving [--seconds 5] [--servers worker,bentoml,...] [--json FILE]
+    python -m benchmarks.serving [--seconds 5] [--rounds 3] [--servers worker,bentoml,...] [--json FILE]
+
+The servers take turns; of the rounds the medians are shown.
 
 Needs wrk and a C compiler (for the open-loop generator), and two CPUs: the server is pinned to the
 first, the load generator to the second. LitServe is installed into a virtual environment of its own
@@ -13,13 +15,14 @@ import os
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +31,7 @@ import psutil
 
 from benchmarks import wrk
 from benchmarks.serving_models import tiny_folder, transformer_folder
+from bentos.text_classifier.process import ALLOCATOR
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS = ("worker", "bentoml", "plain", "fastapi", "litserve")
@@ -54,6 +58,7 @@ CASES = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="of all measurements")
     parser.add_argument("--servers", default=",".join(SERVERS))
     parser.add_argument("--models", default="tiny,transformer")
     parser.add_argument("--json", type=Path, help="also write the figures here")
@@ -66,25 +71,40 @@ def main() -> None:
         work = Path(place)
         folders = {"tiny": tiny_folder(work / "tiny"), "transformer": transformer_folder(work / "transformer")}
         generator = _open_loop(work)
+        pythons = {server: _python(server, options.cache) for server in options.servers.split(",")}
+        for server in [server for server, python in pythons.items() if python is None]:
+            print(f"{server}: skipped, it could not be installed", flush=True)
         for model in dict.fromkeys(case.model for case in cases):
-            results += _ceilings(folders[model], model, options.seconds)
-            _show(results, [row for row in results if row["model"] == model])
-            for server in options.servers.split(","):
-                python = _python(server, options.cache)
-                if python is None:
-                    print(f"{server}: skipped, it could not be installed", flush=True)
-                    continue
-                with _serving(server, python, folders[model], work) as process:
-                    measured = [
-                        _measure(server, process, case, work, options.seconds) for case in cases if case.model == model
-                    ]
-                    if generator:
-                        alone = next(row for row in measured if row["texts"] == 1 and row["connections"] == 16)
-                        measured.append(_at_load(server, process, alone, generator, work, options.seconds))
-                    results += measured
-                    _show(results, measured)
+            rounds: list[list[dict[str, Any]]] = []
+            for _ in range(options.rounds):
+                rows = _ceilings(folders[model], model, options.seconds)
+                for server, python in pythons.items():
+                    if python is None:
+                        continue
+                    with _serving(server, python, folders[model], work) as process:
+                        measured = [
+                            _measure(server, process, case, work, options.seconds)
+                            for case in cases
+                            if case.model == model
+                        ]
+                        if generator:
+                            alone = next(row for row in measured if row["texts"] == 1 and row["connections"] == 16)
+                            measured.append(_at_load(server, process, alone, generator, work, options.seconds))
+                        rows += measured
+                rounds.append(rows)
+            medians = [_median(same) for same in zip(*rounds, strict=True)]
+            results += medians
+            _show(results, medians)
     if options.json:
         options.json.write_text(json.dumps({"cpus": psutil.cpu_count(), "results": results}, indent=2) + "\n")
+
+
+def _median(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of the same measurement, made several times."""
+    return {
+        name: statistics.median(row[name] for row in rows) if isinstance(value, float) else value
+        for name, value in rows[0].items()
+    }
 
 
 class Process(NamedTuple):
@@ -104,13 +124,17 @@ def _serving(server: str, python: str, folder: Path, work: Path) -> Iterator[Pro
         "fastapi": [python, "benchmarks/serving_peers.py", str(port)],
         "litserve": [python, "benchmarks/serving_litserve.py", str(port)],
     }
-    environment = os.environ | {
-        "TEXT_CLASSIFIER_MODEL": str(folder),
-        "BENTOML_HOME": str(work / "bentoml"),
-        "BENTOML_DO_NOT_TRACK": "true",
-        "TOKENIZERS_PARALLELISM": "false",
-        "OMP_NUM_THREADS": "1",
-    }
+    environment = (
+        (ALLOCATOR if server == "worker" else {})
+        | os.environ
+        | {
+            "TEXT_CLASSIFIER_MODEL": str(folder),
+            "BENTOML_HOME": str(work / "bentoml"),
+            "BENTOML_DO_NOT_TRACK": "true",
+            "TOKENIZERS_PARALLELISM": "false",
+            "OMP_NUM_THREADS": "1",
+        }
+    )
     (work / "bentoml").mkdir(exist_ok=True)
     log = work / f"{server}.log"
     with log.open("wb") as stream:

@@ -27,7 +27,7 @@ BATCH_CHARACTERS = 32_768
 """A batch takes no further text beyond so many characters, so that one long text delays few others."""
 
 BATCH_SECONDS = 0.1
-"""A batch that is expected to take longer takes no further text, once it has `_EFFICIENT` of them."""
+"""A batch that is expected to take longer takes no further texts, which is asked at every `_EFFICIENT` of them."""
 
 _EFFICIENT = 16
 """Texts with which a batch is about as efficient as a larger one."""
@@ -46,13 +46,8 @@ class Busy(Exception):
         self.retry_after = retry_after
 
 
-class Item(NamedTuple):
-    text: str
-    options: Options
-
-
-Infer = Callable[[list[Item]], list[Prediction | Exception]]
-"""Answers for the items in order; an exception stands where one item alone cannot be answered."""
+Infer = Callable[[list[str], list[Options]], list[Prediction | Exception]]
+"""Answers for texts, each with its options, in order; an exception stands where one text alone cannot be answered."""
 
 
 class Job:
@@ -75,9 +70,10 @@ class Job:
         """Takes the answers for the texts from `start` on."""
         if self.future.done():
             return
-        if error := next((answer for answer in answers if isinstance(answer, Exception)), None):
-            self.future.set_exception(error)
-            return
+        for answer in answers:
+            if isinstance(answer, Exception):
+                self.future.set_exception(answer)
+                return
         self.answers[start : start + len(answers)] = answers  # type: ignore[assignment]  # none is an error
         self.left -= len(answers)
         if not self.left:
@@ -91,8 +87,14 @@ class Batch(NamedTuple):
     texts: int
     characters: int
 
-    def items(self) -> list[Item]:
-        return [Item(text, job.options) for job, start, end in self.pieces for text in job.texts[start:end]]
+    def asked(self) -> tuple[list[str], list[Options]]:
+        """The texts, and for each what its request asks of the answer."""
+        texts: list[str] = []
+        options: list[Options] = []
+        for job, start, end in self.pieces:
+            texts += job.texts[start:end]
+            options += [job.options] * (end - start)
+        return texts, options
 
 
 class Batcher:
@@ -183,12 +185,14 @@ class Batcher:
             self._waiting_units -= job.turn
             if job.future.done():
                 continue
-            start = job.taken
-            while job.taken < len(job.texts) and self._has_room(texts, characters):
+            start = texts
+            for text in job.texts[job.taken : job.taken + self._max_batch]:
+                if not self._has_room(texts, characters):
+                    break
                 texts += 1
-                characters += len(job.texts[job.taken])
-                job.taken += 1
-            pieces.append((job, start, job.taken))
+                characters += len(text)
+            pieces.append((job, job.taken, job.taken + texts - start))
+            job.taken += texts - start
             if job.taken < len(job.texts):
                 unfinished.append(job)
         for job in unfinished:
@@ -198,7 +202,10 @@ class Batcher:
     def _has_room(self, texts: int, characters: int) -> bool:
         if texts >= self._max_batch or characters >= BATCH_CHARACTERS:
             return False
-        return texts < _EFFICIENT or self._costs.seconds(texts, characters) < BATCH_SECONDS
+        # Asked again every few texts only: it takes longer than all else that is done for a text here.
+        if not texts or texts % _EFFICIENT:
+            return True
+        return self._costs.seconds(texts, characters) < BATCH_SECONDS
 
     def _wait(self, job: Job) -> None:
         self._waiting.append(job)
@@ -211,11 +218,11 @@ class Batcher:
             return
         loop = asyncio.get_running_loop()
         if self._costs.seconds(batch.texts, batch.characters) <= INLINE_SECONDS:
-            self._settle(batch, *self._timed(batch.items()))
+            self._settle(batch, *self._timed(*batch.asked()))
             loop.call_soon(self._step)
             return
         self._in_thread = True
-        running = loop.run_in_executor(self._executor, self._timed, batch.items())
+        running = loop.run_in_executor(self._executor, self._timed, *batch.asked())
         running.add_done_callback(lambda done: self._after_thread(batch, done))
 
     def _after_thread(self, batch: Batch, done: "asyncio.Future[tuple[list[Prediction | Exception], float]]") -> None:
@@ -225,14 +232,14 @@ class Batcher:
         self._settle(batch, *done.result())
         self._step()
 
-    def _timed(self, items: list[Item]) -> tuple[list[Prediction | Exception], float]:
+    def _timed(self, texts: list[str], options: list[Options]) -> tuple[list[Prediction | Exception], float]:
         started = time.perf_counter()
         try:
-            answers = self._infer(items)
+            answers = self._infer(texts, options)
         except Exception as error:
             # A batch must not take its requests, or the loop that feeds the model, down with it.
-            logger.exception("a batch of %d texts failed", len(items))
-            answers = list[Prediction | Exception]([error] * len(items))
+            logger.exception("a batch of %d texts failed", len(texts))
+            answers = list[Prediction | Exception]([error] * len(texts))
         return answers, time.perf_counter() - started
 
     def _settle(self, batch: Batch, answers: list[Prediction | Exception], seconds: float) -> None:

@@ -89,13 +89,13 @@ def _ranked(scores: np.ndarray, labels: list[str], options: Options) -> list[lis
     if options.only is not None:
         kept = [index for index, label in enumerate(labels) if label in options.only]
         scores, labels = scores[:, kept], [labels[index] for index in kept]
+    least = options.threshold
     if options.top_k == 1 and labels:
         # The usual request wants the best label alone, for which no order is needed.
-        order = scores.argmax(axis=1)[:, None]
-    else:
-        order = np.argsort(-scores, axis=1, kind="stable")[:, : options.top_k]
+        best = zip(scores.argmax(axis=1).tolist(), scores.max(axis=1).tolist(), strict=True)
+        return [[LabelScore(labels[at], score)] if score >= least else [] for at, score in best]
+    order = np.argsort(-scores, axis=1, kind="stable")[:, : options.top_k]
     rows = zip(order.tolist(), np.take_along_axis(scores, order, axis=1).tolist(), strict=True)
-    least = options.threshold
     return [[LabelScore(labels[at], score) for at, score in zip(*row, strict=True) if score >= least] for row in rows]
 
 

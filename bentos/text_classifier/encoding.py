@@ -50,11 +50,11 @@ class TokenEncoder:
     def encode(self, texts: Sequence[str]) -> Inputs:
         prefix = self.settings.prefix
         encoded = self.tokenizer.encode_batch_fast([prefix + clean(text) for text in texts])
-        lengths = [len(one.ids) for one in encoded]
+        lengths = np.array(list(map(len, encoded)), np.int64)
         # A graph over a sequence needs one position even when every text is empty.
-        ids = np.full((len(texts), max(lengths, default=0) or 1), self.settings.pad_id, np.int32)
-        for row, one, length in zip(ids, encoded, lengths, strict=True):
-            row[:length] = one.ids
+        width = int(lengths.max(initial=0)) or 1
+        ids = np.full((len(texts), width), self.settings.pad_id, np.int32)
+        ids[np.arange(width) < lengths[:, None]] = [piece for one in encoded for piece in one.ids]
         return {self.settings.name: ids}
 
     def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:

@@ -4,12 +4,12 @@ import logging
 import re
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from bentos.text_classifier.batching import Item
-from bentos.text_classifier.decoding import Prediction
+from bentos.text_classifier.decoding import Options, Prediction
 from bentos.text_classifier.model import CPU, ModelError, TextModel
 from bentos.text_classifier.settings import ServiceSettings
 from bentos.text_classifier.text import clean
@@ -49,66 +49,67 @@ class NotFinite(Exception):
 
 
 class Predictor:
-    """Batches of items to answers; see `batching.Infer`."""
+    """Batches of texts to answers; see `batching.Infer`."""
 
     def __init__(self, model: TextModel) -> None:
         self.model = model
 
-    def infer(self, items: list[Item]) -> list[Prediction | Exception]:
-        """An answer for every item, in order. A group that fails is tried again text by text."""
-        if len(items) == 1 or _alike(items):
-            return self._group(items)
-        order = sorted(range(len(items)), key=lambda index: len(items[index].text))
-        answers: list[Prediction | Exception] = [NotFinite()] * len(items)
-        for chosen in _by_length(order, items):
-            for index, answer in zip(chosen, self._group([items[index] for index in chosen]), strict=True):
+    def infer(self, texts: list[str], options: list[Options]) -> list[Prediction | Exception]:
+        """An answer for every text, in order. A group that fails is tried again text by text."""
+        if len(texts) == 1 or _alike(texts):
+            return self._group(texts, options)
+        answers: list[Prediction | Exception] = [NotFinite()] * len(texts)
+        for chosen in _by_length(texts):
+            group = self._group([texts[index] for index in chosen], [options[index] for index in chosen])
+            for index, answer in zip(chosen, group, strict=True):
                 answers[index] = answer
         return answers
 
-    def _group(self, items: list[Item]) -> list[Prediction | Exception]:
+    def _group(self, texts: list[str], options: list[Options]) -> list[Prediction | Exception]:
         try:
-            return self._run(items)
+            return self._run(texts, options)
         except Exception as error:
-            if len(items) == 1:
-                logger.exception("a text of %d characters cannot be answered", len(items[0].text))
+            if len(texts) == 1:
+                logger.exception("a text of %d characters cannot be answered", len(texts[0]))
                 return [error]
-            return [answer for item in items for answer in self._group([item])]
+            return [answer for one in zip(texts, options, strict=True) for answer in self._group([one[0]], [one[1]])]
 
-    def _run(self, items: list[Item]) -> list[Prediction | Exception]:
+    def _run(self, texts: list[str], options: list[Options]) -> list[Prediction | Exception]:
         model = self.model
-        texts = [item.text for item in items]
         logits = model.run(model.encode(texts))
         finite = np.asarray(np.isfinite(logits.reshape(len(texts), -1)).all(axis=1))
         if not finite.all():
             logits = np.where(np.isfinite(logits), logits, 0.0).astype(np.float32)
-        answers: list[Prediction] = []
-        for options, run in groupby(range(len(items)), key=lambda index: items[index].options):
-            rows = list(run)
-            answers += model.decode(logits[rows[0] : rows[-1] + 1], options, texts[rows[0] : rows[-1] + 1])
-        for answer, text in zip(answers, texts, strict=True):
+        answers: list[Any] = []
+        for asked, run in groupby(options):
+            start = len(answers)
+            rows = slice(start, start + sum(1 for _ in run))
+            answers += model.decode(logits[rows], asked, texts[rows])
+        for text, answer in zip(texts, answers, strict=True):
             if is_blank(text):
                 # Unlike any training text, whether there is a rule or not.
                 answer.in_scope = False
-        return [answer if kept else NotFinite("the model's scores are no finite numbers")
-                for answer, kept in zip(answers, finite.tolist(), strict=True)]  # fmt: skip
+        for row in np.flatnonzero(~finite).tolist():
+            answers[row] = NotFinite("the model's scores are no finite numbers")
+        return answers
 
 
 def is_blank(text: str) -> bool:
     """Whether nothing is left of `text` once spaces and invisible marks are taken away."""
-    return _LETTER.search(text) is None and not clean(text)
+    return not text[:1].isalnum() and _LETTER.search(text) is None and not clean(text)
 
 
-def _alike(items: list[Item]) -> bool:
-    lengths = [len(item.text) for item in items]
+def _alike(texts: list[str]) -> bool:
+    lengths = list(map(len, texts))
     return max(lengths) <= 2 * min(lengths) + _NEAR
 
 
-def _by_length(order: list[int], items: list[Item]) -> list[list[int]]:
+def _by_length(texts: list[str]) -> list[list[int]]:
     """Runs of indices of which the longest text is at most about twice the shortest: padding stays small."""
     groups: list[list[int]] = []
     shortest = 0
-    for index in order:
-        length = len(items[index].text)
+    for index in sorted(range(len(texts)), key=lambda index: len(texts[index])):
+        length = len(texts[index])
         if not groups or length > 2 * shortest + _NEAR:
             groups.append([])
             shortest = length

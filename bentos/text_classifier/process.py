@@ -7,6 +7,11 @@ import resource
 
 logger = logging.getLogger(__name__)
 
+ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=64"}
+"""For the environment of a serving process that is about to be started. glibc keeps 7 freed pieces of each size at
+hand for a thread; encoding a batch of texts takes and frees some hundred, and is a tenth faster with 64 (at most
+2 MB)."""
+
 _LIBRARY_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
@@ -28,13 +33,15 @@ def raise_descriptor_limit() -> int:
 
 
 def settle_memory() -> None:
-    """Takes what is loaded by now out of the garbage collector's sight.
+    """Takes what is loaded by now out of the garbage collector's sight, and lets it look at the rest less often.
 
-    It lives as long as the process. A full collection would look through all of it while requests
-    wait: tens of milliseconds with BentoML loaded.
+    What is loaded lives as long as the process. A full collection would look through all of it while
+    requests wait: tens of milliseconds with BentoML loaded. Requests leave next to no cycles behind, and
+    looking for them after every 700 objects takes a twentieth of a small model's requests.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def counters_folder() -> str | None:

@@ -21,8 +21,9 @@ def clean(text: str) -> str:
 
     Lone surrogates become U+FFFD, invisible marks go. Case and width stay.
     """
-    text = _SURROGATES.sub("\ufffd", text)
-    text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+    if not (text.isascii() and text.isprintable()):
+        text = _SURROGATES.sub("\ufffd", text)
+        text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
     return " ".join(text.split())
 
 

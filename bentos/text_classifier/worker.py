@@ -63,6 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     from bentos.text_classifier.access import guard_from_environment
     from bentos.text_classifier.app import Application
+    from bentos.text_classifier.protocol import HttpProtocol
     from bentos.text_classifier.relay import RULE_VARIABLE, Relay
 
     counters = options.counters or counters_folder()
@@ -99,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     config = uvicorn.Config(
         served,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -8,7 +8,6 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bentos.text_classifier.batching import Item
 from bentos.text_classifier.decoding import Options, Prediction
 from bentos.text_classifier.manifest import MANIFEST, Manifest, parse
 from bentos.text_classifier.model import ModelError, TextModel
@@ -86,7 +85,7 @@ class Answerer:
         order = sorted((row for row, wrong in enumerate(answers) if not wrong), key=lambda row: len(texts[row]))
         for start in range(0, len(order), self.settings.batch_size):
             rows = order[start : start + self.settings.batch_size]
-            found = self._predictor.infer([Item(texts[row], self.options) for row in rows])
+            found = self._predictor.infer([texts[row] for row in rows], [self.options] * len(rows))
             for row, answer in zip(rows, found, strict=True):
                 answers[row] = f"the model failed: {answer}" if isinstance(answer, Exception) else answer
         return self._table(chunk, answers)

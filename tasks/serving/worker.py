@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from bentos.text_classifier.cpus import share
+from bentos.text_classifier.process import ALLOCATOR
 from bentos.text_classifier.relay import RULE_VARIABLE
 from tasks.serving import protection
 from tasks.serving.control import folder
@@ -35,10 +36,14 @@ def launch(
     """
     _, threads = share(version.serve.workers, version.serve.threads)
     command = [sys.executable, "-m", MODULE, *place, "--bento", version.tag, "--threads", str(threads)]
-    environment = marked(state, role, version.tag) | {
-        # A bento is signed: nothing may be written into it, compiled code neither.
-        "PYTHONPYCACHEPREFIX": str(folder(state) / "pycache"),
-    }
+    environment = (
+        ALLOCATOR
+        | marked(state, role, version.tag)
+        | {
+            # A bento is signed: nothing may be written into it, compiled code neither.
+            "PYTHONPYCACHEPREFIX": str(folder(state) / "pycache"),
+        }
+    )
     if role == "worker":
         environment["TEXT_CLASSIFIER_COUNTERS"] = str(folder(state) / "counters")
         environment["TEXT_CLASSIFIER_RECORDS"] = str(state / "records")

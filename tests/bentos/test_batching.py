@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bentos.text_classifier.asgi import Disconnected
-from bentos.text_classifier.batching import BATCH_CHARACTERS, INLINE_SECONDS, Batcher, Busy, Item
+from bentos.text_classifier.batching import BATCH_CHARACTERS, INLINE_SECONDS, Batcher, Busy
 from bentos.text_classifier.decoding import Options, Prediction
 
 OPTIONS = Options()
@@ -21,11 +21,11 @@ class Model:
         self.batches: list[list[str]] = []
         self.threads: list[str] = []
 
-    def infer(self, items: list[Item]) -> list[Prediction | Exception]:
-        self.batches.append([item.text for item in items])
+    def infer(self, texts: list[str], options: list[Options]) -> list[Prediction | Exception]:
+        self.batches.append(texts)
         self.threads.append(threading.current_thread().name)
         time.sleep(self.seconds)
-        return [ValueError(item.text) if item.text == "bad" else Prediction(item.text, 1.0) for item in items]
+        return [ValueError(text) if text == "bad" else Prediction(text, 1.0) for text in texts]
 
 
 class Clock:
@@ -52,9 +52,9 @@ class Timed(Model):
         self.clock = clock
         self.step = seconds
 
-    def infer(self, items: list[Item]) -> list[Prediction | Exception]:
+    def infer(self, texts: list[str], options: list[Options]) -> list[Prediction | Exception]:
         self.clock.now += self.step
-        return super().infer(items)
+        return super().infer(texts, options)
 
 
 def run(model: Model, scenario: Callable[[Batcher], Coroutine[Any, Any, Any]], **limits: Any) -> Any:
@@ -114,10 +114,10 @@ def test_one_bad_text_fails_its_own_request_alone() -> None:
 
 def test_a_failing_batch_fails_its_requests_and_the_next_ones_are_answered() -> None:
     class Broken(Model):
-        def infer(self, items: list[Item]) -> list[Prediction | Exception]:
-            if items[0].text == "explode":
+        def infer(self, texts: list[str], options: list[Options]) -> list[Prediction | Exception]:
+            if texts[0] == "explode":
                 raise MemoryError
-            return super().infer(items)
+            return super().infer(texts, options)
 
     async def scenario(batcher: Batcher) -> list[Prediction]:
         with pytest.raises(MemoryError):
