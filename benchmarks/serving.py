@@ -23,7 +23,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,9 +152,10 @@ def _serving(server: str, python: str, folder: Path, work: Path) -> Iterator[Pro
         yield Process(port, psutil.Process(process.pid))
     finally:
         process.send_signal(signal.SIGINT if server in ("bentoml", "plain") else signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(15)
-        except subprocess.TimeoutExpired:
+        # LitServe leaves its workers behind.
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
 

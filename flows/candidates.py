@@ -20,7 +20,7 @@ from tasks.plan import ENSEMBLE, STUDENT, Plan
 from tasks.progress import Progress
 from tasks.refit import refit_dataset
 from tasks.search import found
-from tasks.select import judged_on
+from tasks.select import judged_on, over_seeds, undecided
 from tasks.settings import Effort, TrainSettings
 
 SLOWER = 5.0
@@ -71,7 +71,7 @@ class Candidates:
 
     def train(self, dataset: Dataset) -> tuple[list[Candidate], dict[str, str]]:
         """The trained candidates, and what was not tried with the reason."""
-        candidates = self._train(self.planned.names, dataset, self.planned.folds)
+        candidates = self._with_more_seeds(self._train(self.planned.names, dataset, self.planned.folds), dataset)
         skipped = dict(self.planned.skipped)
         if ENSEMBLE in self.planned.derived:
             from tasks.ensemble import members
@@ -110,27 +110,54 @@ class Candidates:
         reason = f"{selection.reason} It was trained again with {rows:,} of the validation rows."
         return selection.model_copy(update={"chosen": again, "reason": reason}), wider
 
+    def _with_more_seeds(self, candidates: list[Candidate], dataset: Dataset) -> list[Candidate]:
+        """The candidates; for those that cannot be told from the best it is the mean over several seeds that counts."""
+        wanted = self.config.train.seeds
+        if wanted is None and self.effort == "quick":
+            return candidates
+        names = undecided(candidates, dataset, self.config.train, self.config)
+        if not names:
+            return candidates
+        tried = {one.name: [one] for one in candidates}
+        for number in range(1, wanted or self.planned.seeds(names)):
+            before = {name: tried[name][0] for name in names}
+            for one in self._train(names, dataset, self.planned.folds, before, self.config.seed + number):
+                tried[one.name].append(one)
+        return [over_seeds(same) if len(same) > 1 else same[0] for same in tried.values()]
+
     def _train(
-        self, names: Sequence[str], dataset: Dataset, folds: int, before: Mapping[str, Candidate] | None = None
+        self,
+        names: Sequence[str],
+        dataset: Dataset,
+        folds: int,
+        before: Mapping[str, Candidate] | None = None,
+        seed: int | None = None,
     ) -> list[Candidate]:
-        """`before` holds the candidates when they are trained again: with what a search has found, once."""
-        stages = [self._stage(name, dataset, folds, before[name] if before else None) for name in names]
+        """`before` holds the candidates when they are trained again: with what a search has found, once.
+
+        `seed` is that of the configuration when not given.
+        """
+        stages = [self._stage(name, dataset, folds, before[name] if before else None, seed) for name in names]
         pieces = len(stages) + sum(len(stage.parts) for stage in stages)
         if pieces > 1 and (runner := self._runner()):
             return self.stages.run_together(stages, runner)
         return [self.stages.run(stage.name, stage.work, stage.depends_on, stage.summary) for stage in stages]
 
-    def _stage(self, name: str, dataset: Dataset, folds: int, before: Candidate | None) -> Stage[Candidate]:
+    def _stage(
+        self, name: str, dataset: Dataset, folds: int, before: Candidate | None, other: int | None
+    ) -> Stage[Candidate]:
         config, effort = self.config, self.effort
+        seed = config.seed if other is None else other
+        title = f"train {name}, seed {seed}" if other is not None else f"refit {name}" if before else f"train {name}"
         hyper: dict[str, Any] = {"seconds": self.planned.allowed[name]}
         trials = 0 if before else self.planned.trials.get(name, 0)
         if before:
             hyper |= found(before)
-        training = _Training(name, dataset, config.train, effort, config.seed, hyper, trials)
+        training = _Training(name, dataset, config.train, effort, seed, hyper, trials)
         return Stage(
-            f"refit {name}" if before else f"train {name}",
+            title,
             partial(training.whole, folds),
-            (name, dataset, config.train, effort, config.seed, hyper, trials, folds),
+            (name, dataset, config.train, effort, seed, hyper, trials, folds),
             _summary,
             parts=tuple(partial(training.fold, number) for number in range(folds)),
         )

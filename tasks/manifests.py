@@ -109,6 +109,7 @@ class Candidate(Record):
     error: float = Field(description="its standard error")
     metrics: dict[str, float] = {}
     folds: int = Field(default=0, description="folds whose rows were held out; 0 for the validation part")
+    scores: list[float] = Field(default=[], description="by seed, where several were tried; `score` is their mean")
     seconds: float
     parameters: int
     size_bytes: int

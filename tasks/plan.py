@@ -34,6 +34,9 @@ _WORTH = ("linear", "bag", "stack", "encoder", "cnn", "lstm", "gru", "transforme
 
 # Whose hyper-parameters are searched first: what most often is the best.
 _SEARCHED = ("encoder", "cnn", "bag", "lstm", "gru", "transformer")
+MOST_SEEDS = 3
+"""Unless more are asked for; from more the mean gains little."""
+
 MOST_TRIALS = 20
 LEAST_TRIALS = 3
 """Fewer tell nothing."""
@@ -55,6 +58,13 @@ class Plan(Record):
         """Whether there is time to train these candidates once more, when all were trained as planned."""
         left = self.budget - sum(self.seconds[name] * self.times(name) for name in self.names)
         return sum(self.seconds[name] for name in names) <= max(left, REFIT_SHARE * self.budget)
+
+    def seeds(self, names: Sequence[str]) -> int:
+        """With how many seeds these candidates can be trained, the first included, and one of them once more after."""
+        planned = sum(self.seconds[name] * self.times(name) for name in self.names)
+        left = self.budget - planned - max(self.seconds[name] for name in names)
+        once = sum(self.seconds[name] * (1 + self.folds) for name in names)
+        return min(1 + max(int(left / once), 0), MOST_SEEDS)
 
     def times(self, name: str) -> int:
         """How often a candidate is trained."""

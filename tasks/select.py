@@ -53,7 +53,7 @@ def select(
         return Selection(chosen=chosen, reason=reason, candidates=candidates, skipped=skipped)
     best = fitting[0]
     errors = {one.name: _error_of_difference(best, one, dataset, metric) for one in fitting[1:]}
-    equals = [one for one in fitting[1:] if best.score - one.score <= errors[one.name]]
+    equals = _equals(fitting, errors)
     faster = [one for one in equals if _cost(one) <= FASTER * _cost(best)]
     chosen = min(faster, key=lambda one: (_cost(one), -one.score), default=best)
     if chosen is best:
@@ -65,6 +65,23 @@ def select(
         over = "; ".join(_over(dearer[0], budget))
         reason += f"; {dearer[0].name} with {dearer[0].score:.1%} is over the budget ({over})"
     return Selection(chosen=chosen, reason=reason + ".", candidates=candidates, skipped=skipped)
+
+
+def undecided(candidates: list[Candidate], dataset: Dataset, train: TrainSettings, budget: Budget) -> list[str]:
+    """The best candidate within the budget and those that are not told apart from it; nothing when there are none."""
+    metric = train.metric or KINDS[dataset.task].metric
+    if len({one.folds for one in candidates}) > 1:
+        return []
+    fitting = sorted((one for one in candidates if not _over(one, budget)), key=lambda one: -one.score)
+    errors = {one.name: _error_of_difference(fitting[0], one, dataset, metric) for one in fitting[1:]}
+    equals = _equals(fitting, errors) if fitting else []
+    return [one.name for one in (fitting[0], *equals)] if equals else []
+
+
+def over_seeds(tried: Sequence[Candidate]) -> Candidate:
+    """The first of several trainings of one candidate, with the mean of the scores of all."""
+    scores = [one.score for one in tried]
+    return tried[0].model_copy(update={"scores": scores, "score": float(np.mean(scores))})
 
 
 def comparable(candidates: list[Candidate], dataset: Dataset, metric: str) -> list[Candidate]:
@@ -104,7 +121,8 @@ def validation_targets(candidate: Candidate, dataset: Dataset) -> np.ndarray:
 
 def judged_on(candidate: Candidate) -> str:
     """Which rows the candidate's score is of, in words."""
-    return f"in {candidate.folds} folds" if candidate.folds else "on the validation part"
+    rows = f"in {candidate.folds} folds" if candidate.folds else "on the validation part"
+    return f"{rows}, the mean of {len(candidate.scores)} seeds" if candidate.scores else rows
 
 
 def pareto(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
@@ -138,6 +156,11 @@ def _error_of_difference(best: Candidate, other: Candidate, dataset: Dataset, me
     manifest = Manifest(task=dataset.task, labels=KINDS[dataset.task].outputs(dataset.labels), encoders=[])
     first, second = (drawn(outcome(*row, manifest), metric, seed=0, rounds=_ROUNDS) for row in rows if row)
     return float(np.std(first - second))
+
+
+def _equals(fitting: Sequence[Candidate], errors: dict[str, float]) -> list[Candidate]:
+    """The candidates after the first, which is the best, that are within the error of their difference from it."""
+    return [one for one in fitting[1:] if fitting[0].score - one.score <= errors[one.name]]
 
 
 def _over(candidate: Candidate, budget: Budget) -> list[str]:

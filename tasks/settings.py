@@ -141,6 +141,9 @@ class TrainSettings(Settings):
     trials: int | None = Field(default=None, ge=0)
     """Trainings of each candidate in which its hyper-parameters are searched; none when not set, but with effort
     thorough as many as its time allows."""
+    seeds: int | None = Field(default=None, ge=1, le=10)
+    """Trainings, each with a seed of its own, of the candidates that the held-out rows do not tell from the best, whose
+    mean scores are then compared; with effort standard and thorough up to 3 as time is left when not set."""
     unlabelled: str | None = None
     """A source of further texts without labels for distillation."""
     mixed_precision: Literal["auto", "on", "off"] = "auto"
@@ -158,6 +161,7 @@ class TrainSettings(Settings):
             "candidates": len(self.candidates) > 1,
             "folds": self.folds,
             "trials": self.trials,
+            "seeds": (self.seeds or 1) > 1,
             "unlabelled": self.unlabelled,
         }
         if self.privacy.epsilon is not None and (set_too := [name for name, value in again.items() if value]):

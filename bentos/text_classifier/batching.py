@@ -20,7 +20,7 @@ from bentos.text_classifier.decoding import Options, Prediction
 
 logger = logging.getLogger(__name__)
 
-INLINE_SECONDS = 0.004
+INLINE_SECONDS = 0.008
 """Batches that are expected to take less run on the event loop."""
 
 BATCH_CHARACTERS = 32_768

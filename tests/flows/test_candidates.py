@@ -23,11 +23,13 @@ ROUNDING = 0.01
 """Another number of threads adds up in another order, which may turn a row or two of the 300 over."""
 
 
-def trained(folder: Path, dataset: Dataset, runner: RunnerName) -> tuple[list[Candidate], str]:
+def trained(
+    folder: Path, dataset: Dataset, runner: RunnerName, seeds: int | None = None, epochs: int = 2
+) -> tuple[list[Candidate], str]:
     said = io.StringIO()
     limit = dict.fromkeys(NAMES, 60.0)
     planned = Plan(names=NAMES, seconds=limit, allowed=limit, folds=FOLDS, budget=120.0)
-    config = RetrainConfig(runner=runner, train=TrainSettings(epochs=2))
+    config = RetrainConfig(runner=runner, train=TrainSettings(epochs=epochs, seeds=seeds))
 
     @flow
     def train() -> list[Candidate]:
@@ -49,3 +51,14 @@ def test_side_by_side_they_are_what_they_are_one_by_one(tmp_path: Path) -> None:
     again, said = trained(tmp_path / "together", dataset, "local")
     assert [one.content for one in again] == [one.content for one in together]
     assert said.count("kept") == len(NAMES)
+
+
+def test_only_who_cannot_be_told_from_the_best_is_trained_with_more_seeds(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data").model_copy(update={"folds": FOLDS})
+    told_apart, said = trained(tmp_path / "short", dataset, "local", seeds=2)
+    assert [one.scores for one in told_apart] == [[], []]
+    assert "seed" not in said
+    alike, said = trained(tmp_path / "long", dataset, "local", seeds=2, epochs=8)
+    assert [one.name for one in alike] == NAMES
+    assert [line.split(",")[1].split()[:2] for line in said.splitlines() if "seed" in line] == [["seed", "14"]] * 2
+    assert all(len(one.scores) == 2 and one.score == pytest.approx(sum(one.scores) / 2) for one in alike)

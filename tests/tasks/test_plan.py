@@ -127,6 +127,18 @@ def test_what_was_chosen_is_trained_again_where_there_is_time(toy: Dataset) -> N
     assert not full.affords(["encoder"])
 
 
+def test_more_seeds_are_tried_as_far_as_there_is_time_and_one_training_is_kept_free(toy: Dataset) -> None:
+    planned = made(sized(toy, 10_000, 150_000), "thorough", trials=0)
+    spent = sum(planned.seconds[name] * planned.times(name) for name in planned.names)
+    both = planned.seconds["linear"] + planned.seconds["bag"]
+    kept = max(planned.seconds["linear"], planned.seconds["bag"])
+
+    def seeds(left: float) -> int:
+        return planned.model_copy(update={"budget": spent + kept + left}).seeds(["linear", "bag"])
+
+    assert [seeds(left) for left in (-kept, 0.9 * both, 1.1 * both, 2.1 * both, 9 * both)] == [1, 1, 2, 3, 3]
+
+
 def test_time_to_train_the_dearest_again_is_worth_more_than_another_structure(toy: Dataset) -> None:
     planned = made(sized(toy, 5_000, 50_000), "standard")
     assert {"linear", "bag", "encoder", "stack"} <= set(planned.names)

@@ -8,7 +8,7 @@ from tasks.calibrate import rows_of
 from tasks.cross_validation import HELD_OUT, pooled_targets
 from tasks.errors import InputError
 from tasks.manifests import Candidate, Dataset, Selection
-from tasks.select import pareto, select
+from tasks.select import over_seeds, pareto, select, undecided
 from tasks.settings import Budget, TrainSettings
 from tests.tasks.judged import LABELS, candidate, dataset, rows
 
@@ -141,3 +141,26 @@ def test_folds_are_compared_on_the_rows_that_were_held_out(tmp_path: Path, data:
     selection = choose(made, data)
     assert selection.chosen.name == "encoder"
     assert "in 5 folds, 96.2%" in selection.reason
+
+
+def test_undecided_are_the_best_within_the_budget_and_those_that_chance_may_have_put_behind_it(
+    tmp_path: Path, data: Dataset
+) -> None:
+    best = trained(tmp_path, data, "encoder", range(80), 10.0)
+    equal = trained(tmp_path, data, "bag", range(40, 122), 0.1)
+    worse = trained(tmp_path, data, "cnn", range(200), 0.2)
+    everyone = [worse, equal, best]
+    assert undecided(everyone, data, TrainSettings(), Budget()) == ["encoder", "bag"]
+    assert undecided(everyone, data, TrainSettings(), Budget(max_latency_ms=1.0)) == []
+    assert undecided(everyone, data, TrainSettings(), Budget(max_latency_ms=0.01)) == []
+
+
+def test_of_several_seeds_the_mean_is_compared_and_the_first_model_served(tmp_path: Path, data: Dataset) -> None:
+    lucky = trained(tmp_path, data, "encoder", range(80), 10.0)
+    again = trained(tmp_path, data, "encoder of another seed", range(110), 10.0)
+    steady = trained(tmp_path, data, "cnn", range(10, 94), 9.0)
+    assert choose([lucky, steady], data).chosen == lucky
+    mean = over_seeds([lucky, again])
+    assert (mean.folder, mean.score, mean.scores) == (lucky.folder, pytest.approx(0.905), [lucky.score, again.score])
+    selection = choose([mean, steady], data)
+    assert selection.chosen == steady
