@@ -26,10 +26,10 @@ INLINE_SECONDS = 0.008
 BATCH_CHARACTERS = 32_768
 """A batch takes no further text beyond so many characters, so that one long text delays few others."""
 
-BATCH_SECONDS = 0.1
+BATCH_SECONDS = 0.02
 """A batch that is expected to take longer takes no further texts, which is asked at every `_EFFICIENT` of them."""
 
-_EFFICIENT = 16
+_EFFICIENT = 4
 """Texts with which a batch is about as efficient as a larger one."""
 
 _TEXT_COST = 40
