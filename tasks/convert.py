@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import numpy_helper
+from onnx.checker import MAXIMUM_PROTOBUF
 
 from bentos.text_classifier.manifest import GRAPH, MANIFEST, parse
 from bentos.text_classifier.model import ModelError, TextModel
@@ -24,8 +25,6 @@ OPSET = 18
 TOLERANCE = 1e-3
 PARITY_TEXTS = 300
 BATCH_SIZES = (1, 2, 3, 7, 16, 32)
-# A protobuf message holds at most 2 GiB: larger weights stand in a file beside the graph.
-EXTERNAL_BYTES = 1 << 31
 UNKNOWN = "\U000107a0\U000107a1 \U000107a2"
 
 
@@ -93,7 +92,7 @@ def serving_function(model: keras.Model) -> Any:
     return serve
 
 
-def write_onnx(model: keras.Model, path: Path, external_bytes: int = EXTERNAL_BYTES) -> None:
+def write_onnx(model: keras.Model, path: Path, external_bytes: int = MAXIMUM_PROTOBUF) -> None:
     """Writes the model as ONNX; with weights of `external_bytes` or more in all they go into a file beside it."""
     matrices = _matrices(model)
     specs = signature(model)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+from onnx.checker import MAXIMUM_PROTOBUF
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from bentos.text_classifier.manifest import GRAPH
@@ -30,8 +31,6 @@ TIMED_SECONDS = 1.5
 FEW_ROWS = 20
 ALIKE = 1.10
 CUDA = ("CUDAExecutionProvider", "CPUExecutionProvider")
-# A message of protobuf holds at most 2 GiB; larger weights stand in a file beside the graph.
-EXTERNAL_BYTES = 1 << 31
 # Not Conv: ONNX Runtime's integer convolution is slower than its float one on the CPU.
 INT8_OPERATORS = ["MatMul", "Gemm", "Gather", "LSTM", "Attention"]
 
@@ -121,7 +120,7 @@ def _replace_graph(folder: Path, made: Path) -> None:
     graph = onnx.load(str(made))
     for old in (made, made.with_name(made.name + ".data"), folder / f"{GRAPH}.data"):
         old.unlink(missing_ok=True)
-    large = graph.ByteSize() >= EXTERNAL_BYTES
+    large = graph.ByteSize() >= MAXIMUM_PROTOBUF
     onnx.save_model(graph, str(folder / GRAPH), save_as_external_data=large, location=f"{GRAPH}.data")
 
 

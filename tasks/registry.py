@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, PackageLoader
 from markupsafe import Markup, escape
 
 from tasks.drift.charts import accuracy_chart
@@ -108,20 +107,21 @@ def write_registry(state: Path) -> Path:
 
     What it shows of each run is kept in `state`/runs.jsonl: accuracy over time must outlast the reports.
     """
-    environment = templates().overlay(
-        loader=ChoiceLoader([PackageLoader("tasks", "pages"), PackageLoader("tasks.report")])
-    )
     seen, taken = runs(state), looks(state / "drift")
-    page = environment.get_template(PAGE).render(
-        now=datetime.now(UTC),
-        versions=versions(state),
-        runs=seen[::-1],
-        events=list(history(state))[: -_MOST_EVENTS - 1 : -1],
-        accuracy=judged_chart(seen),
-        drift=[look for look in taken if look.state == "drift"][::-1],
-        looks=len(taken),
-        live_accuracy=accuracy_chart(taken),
-        disk=disk(state),
+    page = (
+        templates()
+        .get_template(PAGE)
+        .render(
+            now=datetime.now(UTC),
+            versions=versions(state),
+            runs=seen[::-1],
+            events=list(history(state))[: -_MOST_EVENTS - 1 : -1],
+            accuracy=judged_chart(seen),
+            drift=[look for look in taken if look.state == "drift"][::-1],
+            looks=len(taken),
+            live_accuracy=accuracy_chart(taken),
+            disk=disk(state),
+        )
     )
     write_whole(state / RUNS, lines([run.model_copy(update={"page": None}) for run in seen]))
     write_whole(state / PAGE, page)

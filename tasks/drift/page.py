@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import ChoiceLoader, PackageLoader
-
 from tasks.drift.charts import accuracy_chart, distribution_chart, labels_chart
 from tasks.drift.report import DriftReport
 from tasks.report.page import templates
@@ -15,16 +13,17 @@ PAGE = "drift.html"
 
 def write_page(report: DriftReport, looks: Sequence[DriftReport], folder: Path) -> Path:
     """Writes `folder`/drift.html and returns its path; `looks` are those taken so far, this one last."""
-    environment = templates().overlay(
-        loader=ChoiceLoader([PackageLoader("tasks.drift"), PackageLoader("tasks.report")])
-    )
-    page = environment.get_template(PAGE).render(
-        report=report,
-        headline=headline(report),
-        statistics=sorted(report.statistics, key=lambda each: (each.corrected, each.p)),
-        distributions=[distribution_chart(name, shares) for name, shares in report.distributions.items()],
-        labels=labels_chart(report.labels) if report.labels else "",
-        accuracy=accuracy_chart(looks),
+    page = (
+        templates()
+        .get_template(PAGE)
+        .render(
+            report=report,
+            headline=headline(report),
+            statistics=sorted(report.statistics, key=lambda each: (each.corrected, each.p)),
+            distributions=[distribution_chart(name, shares) for name, shares in report.distributions.items()],
+            labels=labels_chart(report.labels) if report.labels else "",
+            accuracy=accuracy_chart(looks),
+        )
     )
     write_whole(folder / PAGE, page)
     return folder / PAGE

@@ -34,16 +34,16 @@ def report(run: RunReport, folder: Path) -> Path:
 
     The page loads nothing from elsewhere and escapes every text and label.
     """
-    page = templates().get_template("page.html").render(view(run))
+    page = templates().get_template("report.html").render(view(run))
     path = folder / "report.html"
     write_whole(path, page)
     return path
 
 
 def templates() -> Environment:
-    """The report's templates, HTML escaped; a name that the view lacks is an error."""
+    """The templates of the pages and the model card, HTML escaped; a name that the view lacks is an error."""
     environment = Environment(
-        loader=PackageLoader("tasks.report"),
+        loader=PackageLoader("tasks", "pages"),
         autoescape=lambda name: bool(name and name.endswith(".html")),
         undefined=StrictUndefined,
         trim_blocks=True,
