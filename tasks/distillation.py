@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -30,7 +31,8 @@ from tasks.sources import Reading, source_of
 from tasks.train import latency
 
 NAME = "student"
-STRUCTURE = "bag"
+STRUCTURES: dict[str, dict[str, Any]] = {"bag": {}, "cnn": {"epochs": 20, "batch_size": 64, "dropout": 0.2}}
+"""Fast ones that may be taught, the better on the validation part is kept; and hyper-parameters of the teaching."""
 
 COPIES = 10
 """Made-up texts for each training text, where the teacher has the time."""
@@ -44,7 +46,7 @@ _CHUNK = 1024
 def student(
     job: Job, teacher: Candidate, seconds: float, personal: Redactor | None = None, data_key: str | None = None
 ) -> Candidate:
-    """A bag that imitates the teacher's probabilities on training, unlabelled and made-up texts.
+    """A fast model that imitates the teacher's probabilities on training, unlabelled and made-up texts.
 
     Args:
         seconds: about as long the teacher may answer.
@@ -56,9 +58,14 @@ def student(
     made_up = min(COPIES * len(texts), max(affordable - len(texts), 0))
     texts = texts[:affordable] if affordable < len(texts) else texts + list(_made_up(texts, made_up, job.seed))
     dataset = taught(job, teacher, texts)
-    work = replace(job, dataset=dataset, teacher=teacher.folder)
-    made = architectures()[STRUCTURE].fit(work)
-    settings = made.settings | {"teacher": teacher.name, "texts": len(texts)}
+    pupils = []
+    for structure, hyper in STRUCTURES.items():
+        folder = job.folder / structure
+        work = replace(job, dataset=dataset, teacher=teacher.folder, folder=folder, hyper=job.hyper | hyper)
+        folder.mkdir(exist_ok=True)
+        pupils.append(architectures()[structure].fit(work))
+    made = max(pupils, key=lambda one: one.score)
+    settings = made.settings | {"structure": made.name, "teacher": teacher.name, "texts": len(texts)}
     return made.model_copy(update={"name": NAME, "settings": settings, "latency_ms": latency(made, job.dataset)})
 
 

@@ -1,4 +1,4 @@
-"""Convolutions of several widths under a maximum over the text (Kim 2014, CNN-rand)."""
+"""Convolutions of several widths under a maximum over the text (Kim 2014, CNN-non-static)."""
 
 from tasks.architectures import register
 from tasks.architectures.layers import max_over
@@ -9,7 +9,7 @@ from tasks.settings import Effort
 
 
 def _defaults(dataset: Dataset, effort: Effort) -> Hyper:
-    return {"width": {"quick": 128, "standard": 300, "thorough": 300}[effort], "windows": (2, 3, 4, 5), "filters": 100}
+    return {"windows": (1, 2, 3, 4), "filters": 100}
 
 
 def _convolutions(values: keras.KerasTensor, mask: keras.KerasTensor, hyper: Hyper) -> keras.KerasTensor:

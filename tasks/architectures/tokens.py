@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
+
+from bentos.text_classifier.encoding import TokenEncoder
 from tasks.architectures import Job, Range
 from tasks.architectures.layers import mask_of, max_over, mean_over
 from tasks.backend import keras, ops
@@ -11,12 +14,15 @@ from tasks.candidate import save
 from tasks.examples import training_texts
 from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
+from tasks.pretrained.names import open_pretrained
 from tasks.settings import Effort, TrainSettings
 from tasks.tokenisers import fit_tokeniser
 from tasks.training import Recipe, fit
 
 Hyper = dict[str, Any]
 SMALL = 20_000
+OWN, PRETRAINED = "own", "pretrained"
+"""Where sub-words and the first values of their vectors are from: the texts and chance, or a pre-trained encoder."""
 
 
 @dataclass
@@ -48,6 +54,8 @@ class TokenModel:
     def hyper(self, dataset: Dataset, effort: Effort) -> Hyper:
         small = dataset.rows["train"] < SMALL
         general = {
+            # A tag needs the case of its word, which the packaged encoder's tokenizer folds.
+            "vectors": PRETRAINED if KINDS[dataset.task].pooled else OWN,
             # Of few texts whole words are learned, however rare; case tells names and abbreviations.
             "vocabulary": 40_000 if small else 20_000,
             "min_frequency": 1 if small else 2,
@@ -69,23 +77,21 @@ class TokenModel:
 
     def fit(self, job: Job) -> Candidate:
         hyper = job.hyper_of(self)
-        encoder = fit_tokeniser(
-            training_texts(job.dataset),
-            size=hyper["vocabulary"],
-            min_frequency=hyper["min_frequency"],
-            cased=hyper["cased"],
-            max_length=job.train.max_length or job.dataset.max_length,
-        )
+        encoder, vectors = _VECTORS[hyper["vectors"]](job, hyper)
         settings = encoder.settings
         hyper["max_length"] = settings.max_length
-        size = encoder.tokenizer.get_vocab_size()
         outputs = len(KINDS[job.dataset.task].outputs(job.dataset.labels))
 
         def build() -> keras.Model:
             ids = keras.Input((None,), dtype="int32", name=settings.name)
             mask = mask_of(ids, settings.pad_id)
             uniform: Any = keras.initializers.RandomUniform(-0.25, 0.25)
-            embedded = keras.layers.Embedding(size, hyper["width"], uniform, name="embedding")(ids)
+            embedding = keras.layers.Embedding(
+                encoder.tokenizer.get_vocab_size(), hyper["width"], uniform, name="embedding"
+            )
+            embedded = embedding(ids)
+            if vectors is not None:
+                embedding.set_weights([vectors])
             values = self.features(embedded * ops.cast(mask, embedded.dtype), mask, hyper)
             if KINDS[job.dataset.task].pooled:
                 values = ops.concatenate([pool(values, mask) for pool in self.pooling], axis=-1)
@@ -97,3 +103,23 @@ class TokenModel:
         recipe = Recipe(**{name: hyper[name] for name in names}, xla=self.xla)
         trained = fit(job, build, [encoder], recipe)
         return save(job, self.name, trained, {settings.file: encoder.dump()}, [settings], hyper)
+
+
+def _own(job: Job, hyper: Hyper) -> tuple[TokenEncoder, np.ndarray | None]:
+    encoder = fit_tokeniser(
+        training_texts(job.dataset),
+        size=hyper["vocabulary"],
+        min_frequency=hyper["min_frequency"],
+        cased=hyper["cased"],
+        max_length=job.train.max_length or job.dataset.max_length,
+    )
+    return encoder, None
+
+
+def _pretrained(job: Job, hyper: Hyper) -> tuple[TokenEncoder, np.ndarray | None]:
+    pretrained = open_pretrained(job.train.pretrained, job.dataset).reduced_to(training_texts(job.dataset))
+    encoder = pretrained.fitted_encoder(training_texts(job.dataset), job.train.max_length or job.dataset.max_length)
+    return encoder, pretrained.word_vectors(hyper["width"])
+
+
+_VECTORS = {OWN: _own, PRETRAINED: _pretrained}

@@ -1,4 +1,4 @@
-"""A Transformer encoder (Vaswani et al. 2017) trained from nothing, normalised before each part (Xiong et al. 2020)."""
+"""A Transformer encoder (Vaswani et al. 2017) over word pieces, normalised before each part (Xiong et al. 2020)."""
 
 from typing import Any
 

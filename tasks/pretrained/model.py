@@ -20,6 +20,7 @@ from tasks.pretrained.vocabulary import reduced
 
 _SAMPLE = 5_000
 
+_SPREAD = 0.25 / 3**0.5
 _WORDS = "embeddings.word_embeddings.weight"
 
 
@@ -65,6 +66,17 @@ class Pretrained:
         places = {old: new for new, old in enumerate(found.rows.tolist())}
         shape = replace(self.shape, vocabulary=len(found.rows), pad_id=places[self.shape.pad_id])
         return replace(self, shape=shape, tokenizer_file=found.tokenizer_file, rows=found.rows)
+
+    def word_vectors(self, width: int) -> np.ndarray:
+        """Vectors of its pieces by id, float32 [pieces, width]: the principal components of its word table, in the
+        spread of vectors that are drawn between -0.25 and 0.25. `width` is at most the encoder's."""
+        with self.reading() as stored:
+            table = stored(_WORDS)
+        table = (table if self.rows is None else table[self.rows]).astype(np.float64)
+        table -= table.mean(axis=0)
+        _, directions = np.linalg.eigh(table.T @ table)
+        vectors = table @ directions[:, ::-1][:, :width]
+        return (vectors * (_SPREAD / vectors.std())).astype(np.float32)
 
     def load_into(self, model: keras.Model) -> None:
         """Fills the layers that `encode_tokens` made in `model`.
