@@ -70,7 +70,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
         folders = {"tiny": tiny_folder(work / "tiny"), "transformer": transformer_folder(work / "transformer")}
-        generator = _open_loop(work)
+        generator = open_loop(work)
         pythons = {server: _python(server, options.cache) for server in options.servers.split(",")}
         for server in [server for server, python in pythons.items() if python is None]:
             print(f"{server}: skipped, it could not be installed", flush=True)
@@ -170,15 +170,14 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _body(words: int, texts: int) -> bytes:
+def body(words: int, texts: int) -> bytes:
     text = [" ".join(f"w{(start + word) % 997}" for word in range(words)) for start in range(texts)]
     return json.dumps({"texts": text}).encode()
 
 
 def _measure(server: str, process: Process, case: Case, work: Path, seconds: int) -> dict[str, Any]:
     script = work / "post.lua"
-    body = _body(case.words, case.texts).decode()
-    script.write_text(wrk.post(body))
+    script.write_text(wrk.post(body(case.words, case.texts).decode()))
     url = f"http://127.0.0.1:{process.port}/predict"
     pinned = ("taskset", "-c", LOAD_CPU)
     wrk.run(url, script, case.connections, 1, pinned)
@@ -198,7 +197,7 @@ def _at_load(
     """Latency at 70 % of the throughput that was measured with 16 connections, requests sent when they are due."""
     rate = 0.7 * alone["requests_per_second"]
     command = ["taskset", "-c", LOAD_CPU, str(generator), str(process.port), "64", f"{rate:.1f}", str(seconds)]
-    ran = subprocess.run(command, input=_body(alone["words"], 1), capture_output=True, check=True).stdout
+    ran = subprocess.run(command, input=body(alone["words"], 1), capture_output=True, check=True).stdout
     found = json.loads(ran)
     return {
         "server": server, "model": alone["model"], "words": alone["words"], "texts": 1, "connections": "open, 70 %",
@@ -227,7 +226,7 @@ def _ceilings(folder: Path, model: str, seconds: int) -> list[dict[str, Any]]:
     """Texts a second of the model in process, on the server's CPU."""
     rows = []
     for words, batch in ((10, 1), (10, 16), (10, 64), (200, 1), (200, 16)):
-        texts = json.dumps(json.loads(_body(words, 64))["texts"])
+        texts = json.dumps(json.loads(body(words, 64))["texts"])
         command = ["taskset", "-c", SERVER_CPU, sys.executable, "-c", _CEILING]
         command += [str(folder), texts, str(batch), str(seconds)]
         environment = os.environ | {"TOKENIZERS_PARALLELISM": "false"}
@@ -265,7 +264,7 @@ def _cpu_seconds(tree: psutil.Process) -> float:
     return total
 
 
-def _open_loop(work: Path) -> Path | None:
+def open_loop(work: Path) -> Path | None:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         print("no C compiler: the open-loop rows are left out")
