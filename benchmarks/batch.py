@@ -33,8 +33,8 @@ def in_process(model: TextModel, texts: list[str]) -> None:
     for start in range(0, len(texts), settings.chunk_rows):
         chunk = sorted(texts[start : start + settings.chunk_rows], key=len)
         for first in range(0, len(chunk), settings.batch_size):
-            texts = chunk[first : first + settings.batch_size]
-            predictor.infer(texts, [options] * len(texts))
+            batch = chunk[first : first + settings.batch_size]
+            predictor.infer(batch, [options] * len(batch))
 
 
 def main() -> None:

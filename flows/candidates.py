@@ -27,7 +27,7 @@ SLOWER = 5.0
 """A student is worth its time when the best candidate needs so many times the fastest one's."""
 
 STUDENT_SHARE = 0.1
-"""Of the effort's time, for the teacher's answers and again for the student."""
+"""Of the effort's time, for the teacher's answers and again for each structure that is taught."""
 
 
 CPUS = 2
@@ -43,6 +43,7 @@ class _Training:
     train: TrainSettings
     effort: Effort
     seed: int
+    fold_seed: int
     hyper: dict[str, Any]
     trials: int
 
@@ -57,7 +58,10 @@ class _Training:
         train_fold(self.name, self._job(folder, progress), number)
 
     def _job(self, folder: Path, progress: Progress) -> Job:
-        return Job(self.dataset, folder, self.train, self.effort, self.seed, self.hyper, self.trials, progress=progress)
+        return Job(
+            self.dataset, folder, self.train, self.effort, self.seed, self.hyper, self.trials,
+            progress=progress, fold_seed=self.fold_seed,
+        )  # fmt: skip
 
 
 @dataclass
@@ -137,27 +141,30 @@ class Candidates:
 
         `seed` is that of the configuration when not given.
         """
-        stages = [self._stage(name, dataset, folds, before[name] if before else None, seed) for name in names]
+        what = "train {}" if before is None else "refit {}" if seed is None else f"train {{}}, seed {seed}"
+        seed = self.config.seed if seed is None else seed
+        stages = [
+            self._stage(what.format(name), name, dataset, folds, seed, before[name] if before else None)
+            for name in names
+        ]
         pieces = len(stages) + sum(len(stage.parts) for stage in stages)
         if pieces > 1 and (runner := self._runner()):
             return self.stages.run_together(stages, runner)
         return [self.stages.run(stage.name, stage.work, stage.depends_on, stage.summary) for stage in stages]
 
     def _stage(
-        self, name: str, dataset: Dataset, folds: int, before: Candidate | None, other: int | None
+        self, title: str, name: str, dataset: Dataset, folds: int, seed: int, before: Candidate | None
     ) -> Stage[Candidate]:
         config, effort = self.config, self.effort
-        seed = config.seed if other is None else other
-        title = f"train {name}, seed {seed}" if other is not None else f"refit {name}" if before else f"train {name}"
         hyper: dict[str, Any] = {"seconds": self.planned.allowed[name]}
         trials = 0 if before else self.planned.trials.get(name, 0)
         if before:
             hyper |= found(before)
-        training = _Training(name, dataset, config.train, effort, seed, hyper, trials)
+        training = _Training(name, dataset, config.train, effort, seed, config.seed, hyper, trials)
         return Stage(
             title,
             partial(training.whole, folds),
-            (name, dataset, config.train, effort, seed, hyper, trials, folds),
+            (name, dataset, config.train, effort, seed, config.seed, hyper, trials, folds),
             _summary,
             parts=tuple(partial(training.fold, number) for number in range(folds)),
         )

@@ -36,7 +36,7 @@ class VerifyConfig(BaseModel):
 
 def main(config: VerifyConfig) -> None:
     """The command."""
-    folder = Path(config.bento) if config.bento else None
+    folder = Path(config.bento).resolve() if config.bento else None
     bento = folder if folder and folder.is_dir() else served_bento(state_folder(), config.bento)
     trusted = config.sigstore or config.key
     assert trusted

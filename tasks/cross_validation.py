@@ -29,7 +29,7 @@ def cross_validate(job: Job, fit: Callable[[Job], Candidate], folds: int) -> np.
 
     A finished fold leaves its logits in the job's folder, so that an interrupted one goes on from there.
     """
-    places = fold_rows(job.dataset, job.seed)[:folds]
+    places = fold_rows(job.dataset, _fold_seed(job))[:folds]
     logits = np.full((job.dataset.rows["train"] + job.dataset.rows["validation"], len(job.dataset.labels)), np.nan)
     for number, place in enumerate(places):
         # The last part is the training with all rows.
@@ -47,11 +47,15 @@ def held_out_logits(job: Job, fit: Callable[[Job], Candidate], number: int) -> P
     if not finished.exists():
         trained = folder / f"{number}_model"
         trained.mkdir(parents=True, exist_ok=True)
-        dataset = fold_dataset(job.dataset, number, folder / str(number), job.seed)
+        dataset = fold_dataset(job.dataset, number, folder / str(number), _fold_seed(job))
         made = fit(replace(job, dataset=dataset, folder=trained))
         (made.folder / VALIDATION_LOGITS).replace(finished)
         shutil.rmtree(trained)
     return finished
+
+
+def _fold_seed(job: Job) -> int:
+    return job.seed if job.fold_seed is None else job.fold_seed
 
 
 def judged(candidate: Candidate, logits: np.ndarray, job: Job, folds: int) -> Candidate:

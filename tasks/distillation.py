@@ -4,6 +4,7 @@ After Hinton, Vinyals and Dean (2015), with made-up texts after Tang et al. (201
 other texts put in their place, and runs of words alone.
 """
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -61,10 +62,14 @@ def student(
     pupils = []
     for structure, hyper in STRUCTURES.items():
         folder = job.folder / structure
-        work = replace(job, dataset=dataset, teacher=teacher.folder, folder=folder, hyper=job.hyper | hyper)
         folder.mkdir(exist_ok=True)
+        by_hand = job.train.hyper.get(structure, {})
+        hyper = job.hyper | {name: value for name, value in hyper.items() if name not in by_hand}
+        work = replace(job, dataset=dataset, teacher=teacher.folder, folder=folder, hyper=hyper)
         pupils.append(architectures()[structure].fit(work))
-    made = max(pupils, key=lambda one: one.score)
+    made, *others = sorted(pupils, key=lambda one: -one.score)
+    for other in others:
+        shutil.rmtree(other.folder)
     settings = made.settings | {"structure": made.name, "teacher": teacher.name, "texts": len(texts)}
     return made.model_copy(update={"name": NAME, "settings": settings, "latency_ms": latency(made, job.dataset)})
 

@@ -15,14 +15,13 @@ from tasks.convert import load_keras
 from tasks.cross_validation import HELD_OUT, judged
 from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
+from tasks.plan import MOST_MEMBERS
 from tasks.select import comparable, held_out
 from tasks.settings import Budget, TrainSettings
 from tasks.train import latency
 from tasks.training import Trained
 
 NAME = "ensemble"
-MOST = 3
-"""Members."""
 
 
 def _of_one_label(logits: Sequence[Any]) -> Any:
@@ -39,7 +38,7 @@ AVERAGES: dict[str, Callable[[Sequence[Any]], Any]] = {"single": _of_one_label, 
 
 
 def members(candidates: Sequence[Candidate], dataset: Dataset, train: TrainSettings, budget: Budget) -> list[Candidate]:
-    """Those whose average scores best on the held-out rows, at most `MOST`; fewer than two when none helps.
+    """Those whose average scores best on the held-out rows, at most `MOST_MEMBERS`; fewer than two when none helps.
 
     Greedy from the best one on (Caruana et al. 2004), among those that answer within the budget together.
     """
@@ -50,7 +49,7 @@ def members(candidates: Sequence[Candidate], dataset: Dataset, train: TrainSetti
     chosen: list[Candidate] = []
     scaled: list[np.ndarray] = []
     best = -1.0
-    while len(chosen) < MOST:
+    while len(chosen) < MOST_MEMBERS:
         tried = []
         for one, (logits, targets) in ready:
             if one in chosen or not _affordable([*chosen, one], budget):

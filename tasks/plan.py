@@ -34,6 +34,9 @@ _WORTH = ("linear", "bag", "stack", "encoder", "cnn", "lstm", "gru", "transforme
 
 # Whose hyper-parameters are searched first: what most often is the best.
 _SEARCHED = ("encoder", "cnn", "bag", "lstm", "gru", "transformer")
+MOST_MEMBERS = 3
+"""Of an ensemble."""
+
 MOST_SEEDS = 3
 """Unless more are asked for; from more the mean gains little."""
 
@@ -60,9 +63,13 @@ class Plan(Record):
         return sum(self.seconds[name] for name in names) <= max(left, REFIT_SHARE * self.budget)
 
     def seeds(self, names: Sequence[str]) -> int:
-        """With how many seeds these candidates can be trained, the first included, and one of them once more after."""
+        """With how many seeds these candidates can be trained, the first included.
+
+        Time to train again what may be chosen is kept free: the dearest, or as many as an ensemble may be of.
+        """
         planned = sum(self.seconds[name] * self.times(name) for name in self.names)
-        left = self.budget - planned - max(self.seconds[name] for name in names)
+        dearest = sorted((self.seconds[name] for name in self.names), reverse=True)
+        left = self.budget - planned - sum(dearest[: MOST_MEMBERS if ENSEMBLE in self.derived else 1])
         once = sum(self.seconds[name] * (1 + self.folds) for name in names)
         return min(1 + max(int(left / once), 0), MOST_SEEDS)
 

@@ -42,7 +42,7 @@ def select(
         )
     metric = train.metric or KINDS[dataset.task].metric
     candidates = comparable(candidates, dataset, metric)
-    ranked = sorted(candidates, key=lambda one: (-one.score, _cost(one), one.size_bytes, one.name))
+    ranked = _ranked(candidates)
     fitting = [one for one in ranked if not _over(one, budget)]
     if not fitting:
         chosen = min(ranked, key=lambda one: (len(_over(one, budget)), _cost(one), one.size_bytes))
@@ -52,8 +52,7 @@ def select(
         )
         return Selection(chosen=chosen, reason=reason, candidates=candidates, skipped=skipped)
     best = fitting[0]
-    errors = {one.name: _error_of_difference(best, one, dataset, metric) for one in fitting[1:]}
-    equals = _equals(fitting, errors)
+    errors, equals = _rivals(fitting, dataset, metric)
     faster = [one for one in equals if _cost(one) <= FASTER * _cost(best)]
     chosen = min(faster, key=lambda one: (_cost(one), -one.score), default=best)
     if chosen is best:
@@ -72,9 +71,8 @@ def undecided(candidates: list[Candidate], dataset: Dataset, train: TrainSetting
     metric = train.metric or KINDS[dataset.task].metric
     if len({one.folds for one in candidates}) > 1:
         return []
-    fitting = sorted((one for one in candidates if not _over(one, budget)), key=lambda one: -one.score)
-    errors = {one.name: _error_of_difference(fitting[0], one, dataset, metric) for one in fitting[1:]}
-    equals = _equals(fitting, errors) if fitting else []
+    fitting = [one for one in _ranked(candidates) if not _over(one, budget)]
+    equals = _rivals(fitting, dataset, metric)[1] if fitting else []
     return [one.name for one in (fitting[0], *equals)] if equals else []
 
 
@@ -95,7 +93,11 @@ def comparable(candidates: list[Candidate], dataset: Dataset, metric: str) -> li
         logits = np.load(one.folder / VALIDATION_LOGITS)
         metrics = kind.metrics(logits, targets)
         error = standard_error(metric, logits, targets, kind, 0)
-        judged.append(one.model_copy(update={"score": metrics[metric], "error": error, "metrics": metrics, "folds": 0}))
+        judged.append(
+            one.model_copy(
+                update={"score": metrics[metric], "error": error, "metrics": metrics, "folds": 0, "scores": []}
+            )
+        )
     return judged
 
 
@@ -158,9 +160,15 @@ def _error_of_difference(best: Candidate, other: Candidate, dataset: Dataset, me
     return float(np.std(first - second))
 
 
-def _equals(fitting: Sequence[Candidate], errors: dict[str, float]) -> list[Candidate]:
-    """The candidates after the first, which is the best, that are within the error of their difference from it."""
-    return [one for one in fitting[1:] if fitting[0].score - one.score <= errors[one.name]]
+def _ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
+    return sorted(candidates, key=lambda one: (-one.score, _cost(one), one.size_bytes, one.name))
+
+
+def _rivals(fitting: list[Candidate], dataset: Dataset, metric: str) -> tuple[dict[str, float], list[Candidate]]:
+    """The error of each candidate's difference from the first, which is the best; and those that are within it."""
+    best, *others = fitting
+    errors = {one.name: _error_of_difference(best, one, dataset, metric) for one in others}
+    return errors, [one for one in others if best.score - one.score <= errors[one.name]]
 
 
 def _over(candidate: Candidate, budget: Budget) -> list[str]:

@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=64"}
 """For the environment of a serving process that is about to be started. glibc keeps 7 freed pieces of each size at
 hand for a thread; encoding a batch of texts takes and frees some hundred, and is a tenth faster with 64 (at most
-2 MB)."""
+2 MB a thread)."""
 
 _LIBRARY_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 

@@ -15,9 +15,17 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(cast(asyncio.Transport, JoinedWrites(transport, self.loop)))
 
+    def on_response_complete(self) -> None:
+        # A batch of the model may be next in the event loop: a finished answer does not wait for it.
+        cast(JoinedWrites, self.transport).flush()
+        super().on_response_complete()
+
 
 class JoinedWrites:
-    """A transport that sends at the end of the event loop's turn what was written in it."""
+    """A transport that sends what was written when it is flushed, at the latest at the end of the event loop's turn.
+
+    Only for who writes by `write` alone, as uvicorn does.
+    """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -30,18 +38,19 @@ class JoinedWrites:
 
     def write(self, data: bytes) -> None:
         if not self._parts:
-            self._call_soon(self._flush)
+            self._call_soon(self.flush)
         self._parts.append(data)
         self._held += len(data)
         # Who writes without an end within one turn has to meet the transport's back-pressure.
         if self._held > _MOST_HELD:
-            self._flush()
+            self.flush()
 
     def close(self) -> None:
-        self._flush()
+        self.flush()
         self._transport.close()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Sends what is held."""
         data = b"".join(self._parts)
         self._parts.clear()
         self._held = 0

@@ -19,6 +19,7 @@ class Job:
 
     `folder` is the candidate's own; an interrupted training leaves its checkpoint there and goes on
     from it. `hyper` overrides the architecture's hyper-parameters; better ones are searched in `trials` trainings.
+    `seed` is of the training; rows are divided into folds by `fold_seed`, or by `seed` when it is None.
     `epoch_ended` is called with the number of an epoch and its score on the validation part; what it raises ends
     the training.
     """
@@ -33,6 +34,7 @@ class Job:
     teacher: Path | None = None
     progress: Progress = silent
     epoch_ended: Callable[[int, float], None] = lambda epoch, score: None
+    fold_seed: int | None = None
 
     def hyper_of(self, architecture: "Architecture") -> dict[str, Any]:
         """The hyper-parameters to train with: derived ones, over them those that the user set, then the job's own."""

@@ -1,4 +1,4 @@
-"""Convolutions of several widths under a maximum over the text (Kim 2014, CNN-non-static)."""
+"""Convolutions of several widths under a maximum over the text (Kim 2014)."""
 
 from tasks.architectures import register
 from tasks.architectures.layers import max_over

@@ -11,6 +11,7 @@ from tasks.architectures import Job, Range
 from tasks.architectures.layers import mask_of, max_over, mean_over
 from tasks.backend import keras, ops
 from tasks.candidate import save
+from tasks.errors import InputError
 from tasks.examples import training_texts
 from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
@@ -77,7 +78,11 @@ class TokenModel:
 
     def fit(self, job: Job) -> Candidate:
         hyper = job.hyper_of(self)
+        if hyper["vectors"] not in _VECTORS:
+            wrong = f"train.hyper.{self.name}.vectors: there is no {hyper['vectors']!r}"
+            raise InputError(f"{wrong}; there are {', '.join(_VECTORS)}")
         encoder, vectors = _VECTORS[hyper["vectors"]](job, hyper)
+        size = encoder.tokenizer.get_vocab_size() if vectors is None else len(vectors)
         settings = encoder.settings
         hyper["max_length"] = settings.max_length
         outputs = len(KINDS[job.dataset.task].outputs(job.dataset.labels))
@@ -86,9 +91,7 @@ class TokenModel:
             ids = keras.Input((None,), dtype="int32", name=settings.name)
             mask = mask_of(ids, settings.pad_id)
             uniform: Any = keras.initializers.RandomUniform(-0.25, 0.25)
-            embedding = keras.layers.Embedding(
-                encoder.tokenizer.get_vocab_size(), hyper["width"], uniform, name="embedding"
-            )
+            embedding = keras.layers.Embedding(size, hyper["width"], uniform, name="embedding")
             embedded = embedding(ids)
             if vectors is not None:
                 embedding.set_weights([vectors])
@@ -119,6 +122,9 @@ def _own(job: Job, hyper: Hyper) -> tuple[TokenEncoder, np.ndarray | None]:
 def _pretrained(job: Job, hyper: Hyper) -> tuple[TokenEncoder, np.ndarray | None]:
     pretrained = open_pretrained(job.train.pretrained, job.dataset).reduced_to(training_texts(job.dataset))
     encoder = pretrained.fitted_encoder(training_texts(job.dataset), job.train.max_length or job.dataset.max_length)
+    for learned in ("vocabulary", "min_frequency", "cased"):
+        del hyper[learned]
+    hyper |= {"pretrained": pretrained.name, "width": min(hyper["width"], pretrained.shape.width)}
     return encoder, pretrained.word_vectors(hyper["width"])
 
 

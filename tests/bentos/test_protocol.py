@@ -70,7 +70,8 @@ def test_nothing_is_sent_to_a_client_that_has_left() -> None:
 
 
 def test_uvicorn_is_given_the_joined_transport() -> None:
-    """Pinned: uvicorn hands its connections' transport to `connection_made` and writes to nothing else."""
+    """Pinned: uvicorn hands its connections' transport to `connection_made`, writes to nothing else, and says when an
+    answer is complete: then it is sent, before a batch of the model that may be next in the event loop."""
 
     async def play() -> list[bytes]:
         import uvicorn
@@ -79,7 +80,9 @@ def test_uvicorn_is_given_the_joined_transport() -> None:
         async def application(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
             await send({"type": "http.response.body", "body": b"body"})
+            served.append(list(wire.writes))
 
+        served: list[list[bytes]] = []
         config = uvicorn.Config(application, lifespan="off")
         config.load()
         wire = Wire()
@@ -87,8 +90,9 @@ def test_uvicorn_is_given_the_joined_transport() -> None:
         protocol = HttpProtocol(config, ServerState(), {}, asyncio.get_running_loop())
         protocol.connection_made(wire)  # type: ignore[arg-type]  # what it uses of one
         protocol.data_received(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        await asyncio.sleep(0.05)
-        return wire.writes
+        while not served:
+            await asyncio.sleep(0)
+        return served[0]
 
     (answer,) = asyncio.run(play())
     assert answer.startswith(b"HTTP/1.1 200")

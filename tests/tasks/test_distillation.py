@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from bentos.text_classifier.personal_data import Redactor
 from tasks import distillation
 from tasks.architectures import Job
 from tasks.distillation import student
-from tasks.manifests import TaskName
+from tasks.manifests import Candidate, TaskName
 from tasks.rows import Rows
 from tasks.sealed_files import seal_file
 from tasks.settings import TrainSettings
@@ -29,6 +30,8 @@ def test_a_student_learns_from_its_teacher_and_from_unlabelled_texts(tmp_path: P
     assert (made.name, made.settings["teacher"]) == ("student", "linear")
     assert made.settings["texts"] > 90 + 40
     assert made.score > 0.7
+    assert made.folder == tmp_path / "student" / made.settings["structure"]
+    assert [one.name for one in (tmp_path / "student").iterdir() if one.is_dir()] == [made.settings["structure"]]
     targets = Rows(tmp_path / "student" / "taught.parquet").targets()
     assert targets.dtype == np.float32
     assert ((targets >= 0) & (targets <= 1)).all()
@@ -62,3 +65,29 @@ def test_texts_without_spaces_are_made_up_of_characters() -> None:
 
 def test_a_teacher_without_time_answers_fewer_texts() -> None:
     assert list(distillation._made_up(["a b c"], 0, seed=3)) == []
+
+
+@pytest.mark.parametrize("better", ["bag", "cnn"])
+def test_the_better_of_the_taught_is_kept_and_what_is_set_by_hand_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: str
+) -> None:
+    data = make_dataset(tmp_path / "data", rows=60)
+    job = Job(data, tmp_path, TrainSettings(hyper={"cnn": {"dropout": 0.4}}), "quick", 13)
+    teacher = train("linear", replace(job, folder=tmp_path / "teacher"))
+    taught = {}
+
+    class Pupil:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def fit(self, job: Job) -> Candidate:
+            taught[self.name] = job.hyper
+            made = teacher.model_copy(update={"name": self.name, "folder": job.folder, "score": 0.5})
+            shutil.copytree(teacher.folder, job.folder, dirs_exist_ok=True)
+            return made.model_copy(update={"score": 0.9}) if self.name == better else made
+
+    monkeypatch.setattr(distillation, "architectures", lambda: {name: Pupil(name) for name in ("bag", "cnn")})
+    (tmp_path / "student").mkdir()
+    made = student(replace(job, folder=tmp_path / "student", hyper={"seconds": 9.0}), teacher, seconds=1.0)
+    assert (made.settings["structure"], made.score) == (better, 0.9)
+    assert taught == {"bag": {"seconds": 9.0}, "cnn": {"seconds": 9.0, "epochs": 20, "batch_size": 64}}

@@ -1,0 +1,64 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bentos.text_classifier.manifest import MANIFEST, TokenSettings, parse
+from bentos.text_classifier.model import TextModel
+from tasks.architectures import Job, architectures
+from tasks.convert import convert
+from tasks.errors import InputError
+from tasks.pretrained.folder import open_folder
+from tasks.rows import Rows
+from tasks.settings import TrainSettings
+from tests.tasks.pretrained.reference import make_folder
+from tests.tasks.toy import make_dataset
+
+
+def test_vectors_are_the_principal_components_of_the_word_table(tmp_path: Path) -> None:
+    pretrained = open_folder(make_folder(tmp_path / "weights"))
+    with pretrained.reading() as stored:
+        table = stored("embeddings.word_embeddings.weight").astype(np.float64)
+    vectors = pretrained.word_vectors(table.shape[1])
+    assert vectors.std() == pytest.approx(0.25 / 3**0.5, rel=1e-5)
+    spreads = vectors.std(axis=0)
+    assert (np.diff(spreads) <= 1e-6).all()
+    # All components together are the table itself, turned and scaled: angles between pieces stay.
+    centred = table - table.mean(axis=0)
+    scale = np.linalg.norm(centred) / np.linalg.norm(vectors)
+    np.testing.assert_allclose(vectors @ vectors.T * scale**2, centred @ centred.T, atol=1e-3)
+    chosen = np.array([5, 3, 8])
+    assert replace(pretrained, rows=chosen).word_vectors(2).shape == (3, 2)
+
+
+def test_a_structure_is_no_wider_than_the_encoder_whose_pieces_it_takes(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", rows=90)
+    weights = make_folder(tmp_path / "e5-small", "xlm-roberta")
+    job = Job(dataset, tmp_path / "model", TrainSettings(pretrained=str(weights), epochs=2), "quick", 13)
+    candidate = architectures()["cnn"].fit(job)
+    assert (candidate.settings["pretrained"], candidate.settings["width"]) == (open_folder(weights).name, 16)
+    assert "vocabulary" not in candidate.settings
+    model = TextModel.load(convert(candidate, dataset, tmp_path / "converted").folder)
+    wanted = np.load(candidate.folder / "validation.npy")
+    np.testing.assert_allclose(model.logits(Rows(dataset.validation).texts()), wanted, atol=1e-4)
+
+
+def test_pieces_of_ones_own_on_request_and_for_tagging(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", rows=60)
+    train = TrainSettings(epochs=1, hyper={"lstm": {"vectors": "own"}})
+    candidate = architectures()["lstm"].fit(Job(dataset, tmp_path / "model", train, "quick", 13))
+    (settings,) = parse((candidate.folder / MANIFEST).read_bytes()).encoders
+    assert isinstance(settings, TokenSettings)
+    assert settings.max_length == dataset.max_length
+    assert "pretrained" not in candidate.settings
+    derived = {task: dataset.model_copy(update={"task": task}) for task in ("single", "multi", "tagging")}
+    found = {task: architectures()["lstm"].hyper(data, "quick")["vectors"] for task, data in derived.items()}
+    assert found == {"single": "pretrained", "multi": "pretrained", "tagging": "own"}
+
+
+def test_another_beginning_of_vectors_is_refused(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", rows=60)
+    train = TrainSettings(hyper={"cnn": {"vectors": "glove"}})
+    with pytest.raises(InputError, match=r"train\.hyper\.cnn\.vectors: there is no 'glove'; there are own, pretrained"):
+        architectures()["cnn"].fit(Job(dataset, tmp_path, train, "quick", 13))
