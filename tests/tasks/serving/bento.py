@@ -42,7 +42,7 @@ def slows_down(package: Package, seconds: float) -> None:
     """Harms a package: each of its answers takes so much longer."""
     file = bento_source(package.path) / IN_BENTO / "predictor.py"
     code = file.read_text()
-    begin = "        if len(items) == 1 or _alike(items):\n"
+    begin = "        if len(texts) == 1 or _alike(texts):\n"
     assert begin in code
     file.write_text(code.replace(begin, f"        __import__('time').sleep({seconds})\n{begin}"))
 
