@@ -18,7 +18,7 @@ from tasks.architectures import Job
 from tasks.convert import convert
 from tasks.evaluate import evaluate
 from tasks.ingest import ingest
-from tasks.manifests import Checked, Dataset
+from tasks.manifests import Candidate, Checked, Dataset, Evaluation, Variant
 from tasks.optimise import optimise
 from tasks.plan import plan
 from tasks.preprocess import preprocess
@@ -62,21 +62,26 @@ def candidate(
     """
     hyper = {"seconds": seconds}
     trained = train(name, Job(dataset, made(folder / "candidate"), settings, effort, SEED, hyper))
-    converted = convert(trained, dataset, folder / "converted")
-    optimised = optimise(converted, dataset, OptimiseSettings(), Budget(), folder / "optimised", gpu=False)
-    judged = evaluate(optimised.picked, trained, dataset, SEED, made(folder / "evaluated"))
+    picked, judged = served(trained, dataset, folder)
     result = {
         "accuracy": judged.metrics["accuracy"].value,
         "macro_f1": judged.metrics["macro_f1"].value,
         "calibration": judged.calibration["after"]["error"],
         "validation": trained.score,
         "seconds": trained.seconds,
-        "megabytes": optimised.picked.size_bytes / 1e6,
-        "texts_per_second": max(optimised.picked.throughput.values()),
-        "settings": trained.settings | {"variant": optimised.picked.name},
+        "megabytes": picked.size_bytes / 1e6,
+        "texts_per_second": max(picked.throughput.values()),
+        "settings": trained.settings | {"variant": picked.name},
     }
     shutil.rmtree(folder)
     return result
+
+
+def served(trained: Candidate, dataset: Dataset, folder: Path) -> tuple[Variant, Evaluation]:
+    """The variant that would be served, and how it does on the test part."""
+    converted = convert(trained, dataset, folder / "converted")
+    picked = optimise(converted, dataset, OptimiseSettings(), Budget(), folder / "optimised", gpu=False).picked
+    return picked, evaluate(picked, trained, dataset, SEED, made(folder / "evaluated"))
 
 
 def reference(name: str, dataset: Dataset, folder: Path) -> dict[str, Any]:

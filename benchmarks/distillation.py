@@ -14,15 +14,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from benchmarks.accuracy import SEED, made, read
+from benchmarks.accuracy import SEED, made, read, served
 from tasks.architectures import Job
-from tasks.convert import convert
 from tasks.distillation import STRUCTURES, student
-from tasks.evaluate import evaluate
 from tasks.manifests import Candidate, Dataset
-from tasks.optimise import optimise
 from tasks.plan import SECONDS
-from tasks.settings import Budget, OptimiseSettings, TrainSettings
+from tasks.settings import TrainSettings
 from tasks.train import train
 
 TEACHER = "encoder"
@@ -42,11 +39,11 @@ def measure(name: str, sources: Path, labelled: float, seconds: float | None, fo
     taught = student(job("student"), teacher, seconds or SECONDS["standard"])
     alone = max((train(name, job(f"alone_{name}")) for name in STRUCTURES), key=lambda one: one.score)
     found = {
-        "teacher": served(teacher, dataset, folder / "teacher"),
-        "alone": served(alone, dataset, folder / "alone"),
-        "student": served(taught, dataset, folder / "student"),
+        "teacher": figures(teacher, dataset, folder / "teacher"),
+        "alone": figures(alone, dataset, folder / "alone"),
+        "student": figures(taught, dataset, folder / "student"),
     }
-    accuracy = {role: figures["accuracy"] for role, figures in found.items()}
+    accuracy = {role: one["accuracy"] for role, one in found.items()}
     return found | {
         "labelled": dataset.rows["train"] + dataset.rows["validation"],
         "taught": taught.settings["texts"],
@@ -55,11 +52,9 @@ def measure(name: str, sources: Path, labelled: float, seconds: float | None, fo
     }
 
 
-def served(candidate: Candidate, dataset: Dataset, folder: Path) -> dict[str, float]:
+def figures(candidate: Candidate, dataset: Dataset, folder: Path) -> dict[str, float]:
     """Test accuracy, validation score and texts a second of the variant that would be served."""
-    converted = convert(candidate, dataset, folder / "converted")
-    picked = optimise(converted, dataset, OptimiseSettings(), Budget(), folder / "optimised", gpu=False).picked
-    judged = evaluate(picked, candidate, dataset, SEED, made(folder / "evaluated"))
+    picked, judged = served(candidate, dataset, folder)
     return {
         "accuracy": judged.metrics["accuracy"].value,
         "validation": candidate.score,

@@ -124,17 +124,16 @@ def _serving(server: str, python: str, folder: Path, work: Path) -> Iterator[Pro
         "fastapi": [python, "benchmarks/serving_peers.py", str(port)],
         "litserve": [python, "benchmarks/serving_litserve.py", str(port)],
     }
-    environment = (
-        (ALLOCATOR if server == "worker" else {})
-        | os.environ
-        | {
-            "TEXT_CLASSIFIER_MODEL": str(folder),
-            "BENTOML_HOME": str(work / "bentoml"),
-            "BENTOML_DO_NOT_TRACK": "true",
-            "TOKENIZERS_PARALLELISM": "false",
-            "OMP_NUM_THREADS": "1",
-        }
-    )
+    environment = os.environ | {
+        "TEXT_CLASSIFIER_MODEL": str(folder),
+        "BENTOML_HOME": str(work / "bentoml"),
+        "BENTOML_DO_NOT_TRACK": "true",
+        "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": "1",
+    }
+    if server == "worker":
+        # As the supervisor starts it.
+        environment = ALLOCATOR | environment
     (work / "bentoml").mkdir(exist_ok=True)
     log = work / f"{server}.log"
     with log.open("wb") as stream:
@@ -181,9 +180,9 @@ def _measure(server: str, process: Process, case: Case, work: Path, seconds: int
     url = f"http://127.0.0.1:{process.port}/predict"
     pinned = ("taskset", "-c", LOAD_CPU)
     wrk.run(url, script, case.connections, 1, pinned)
-    before = _cpu_seconds(process.tree)
+    before = cpu_seconds(process.tree)
     load = wrk.run(url, script, case.connections, seconds, pinned)
-    cpu = _cpu_seconds(process.tree) - before
+    cpu = cpu_seconds(process.tree) - before
     return {
         "server": server, **case._asdict(),
         "requests_per_second": load.rate, "p50_ms": load.p50_ms, "p99_ms": load.p99_ms,
@@ -256,7 +255,8 @@ def _show(all_rows: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
         )
 
 
-def _cpu_seconds(tree: psutil.Process) -> float:
+def cpu_seconds(tree: psutil.Process) -> float:
+    """Of a process and those that it started."""
     total = 0.0
     for process in [tree, *tree.children(recursive=True)]:
         times = process.cpu_times()

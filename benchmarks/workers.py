@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.serving import body, open_loop
+from benchmarks.serving import body, cpu_seconds, open_loop
 from benchmarks.serving_models import tiny_folder, transformer_folder
 from tests.bentos.serving import worker
 
@@ -35,10 +35,10 @@ def measure(folder: Path, workers: int, rate: int, seconds: int, generator: Path
             stack.enter_context(worker(folder, work, *shared, listener=listener.fileno())) for _ in range(workers)
         ]
         processes = [psutil.Process(one.process.pid) for one in served]
-        before = sum(sum(one.cpu_times()[:2]) for one in processes)
+        before = sum(map(cpu_seconds, processes))
         command = [str(generator), str(served[0].port), "64", str(rate), str(seconds)]
         said = json.loads(subprocess.run(command, input=body(10, 1), capture_output=True, check=True).stdout)
-        spent = sum(sum(one.cpu_times()[:2]) for one in processes) - before
+        spent = sum(map(cpu_seconds, processes)) - before
     return {"cpu_ms": 1000 * spent / (said["rate"] * seconds), "p50_ms": said["p50_ms"], "p99_ms": said["p99_ms"]}
 
 

@@ -108,20 +108,17 @@ def write_registry(state: Path) -> Path:
     What it shows of each run is kept in `state`/runs.jsonl: accuracy over time must outlast the reports.
     """
     seen, taken = runs(state), looks(state / "drift")
-    page = (
-        templates()
-        .get_template(PAGE)
-        .render(
-            now=datetime.now(UTC),
-            versions=versions(state),
-            runs=seen[::-1],
-            events=list(history(state))[: -_MOST_EVENTS - 1 : -1],
-            accuracy=judged_chart(seen),
-            drift=[look for look in taken if look.state == "drift"][::-1],
-            looks=len(taken),
-            live_accuracy=accuracy_chart(taken),
-            disk=disk(state),
-        )
+    template = templates().get_template(PAGE)
+    page = template.render(
+        now=datetime.now(UTC),
+        versions=versions(state),
+        runs=seen[::-1],
+        events=list(history(state))[: -_MOST_EVENTS - 1 : -1],
+        accuracy=judged_chart(seen),
+        drift=[look for look in taken if look.state == "drift"][::-1],
+        looks=len(taken),
+        live_accuracy=accuracy_chart(taken),
+        disk=disk(state),
     )
     write_whole(state / RUNS, lines([run.model_copy(update={"page": None}) for run in seen]))
     write_whole(state / PAGE, page)

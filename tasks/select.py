@@ -93,11 +93,8 @@ def comparable(candidates: list[Candidate], dataset: Dataset, metric: str) -> li
         logits = np.load(one.folder / VALIDATION_LOGITS)
         metrics = kind.metrics(logits, targets)
         error = standard_error(metric, logits, targets, kind, 0)
-        judged.append(
-            one.model_copy(
-                update={"score": metrics[metric], "error": error, "metrics": metrics, "folds": 0, "scores": []}
-            )
-        )
+        anew = {"score": metrics[metric], "error": error, "metrics": metrics, "folds": 0, "scores": []}
+        judged.append(one.model_copy(update=anew))
     return judged
 
 

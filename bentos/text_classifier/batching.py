@@ -180,17 +180,19 @@ class Batcher:
         pieces: list[tuple[Job, int, int]] = []
         texts = characters = 0
         unfinished: list[Job] = []
-        while self._waiting and self._has_room(texts, characters):
+        room = True
+        while self._waiting and room:
             job = self._waiting.popleft()
             self._waiting_units -= job.turn
             if job.future.done():
                 continue
             start = texts
             for text in job.texts[job.taken : job.taken + self._max_batch]:
-                if not self._has_room(texts, characters):
-                    break
                 texts += 1
                 characters += len(text)
+                room = self._has_room(texts, characters)
+                if not room:
+                    break
             pieces.append((job, job.taken, job.taken + texts - start))
             job.taken += texts - start
             if job.taken < len(job.texts):
@@ -203,9 +205,7 @@ class Batcher:
         if texts >= self._max_batch or characters >= BATCH_CHARACTERS:
             return False
         # Asked again every few texts only: it takes longer than all else that is done for a text here.
-        if not texts or texts % _EFFICIENT:
-            return True
-        return self._costs.seconds(texts, characters) < BATCH_SECONDS
+        return texts % _EFFICIENT > 0 or self._costs.seconds(texts, characters) < BATCH_SECONDS
 
     def _wait(self, job: Job) -> None:
         self._waiting.append(job)

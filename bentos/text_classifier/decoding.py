@@ -1,6 +1,6 @@
 """From logits to answers: decode, filter, sort. One decoder a kind of task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -92,8 +92,7 @@ def _ranked(scores: np.ndarray, labels: list[str], options: Options) -> list[lis
     least = options.threshold
     if options.top_k == 1 and labels:
         # The usual request wants the best label alone, for which no order is needed.
-        best = zip(scores.argmax(axis=1).tolist(), scores.max(axis=1).tolist(), strict=True)
-        return [[LabelScore(labels[at], score)] if score >= least else [] for at, score in best]
+        return [[LabelScore(labels[at], score)] if score >= least else [] for at, score in _best(scores)]
     order = np.argsort(-scores, axis=1, kind="stable")[:, : options.top_k]
     rows = zip(order.tolist(), np.take_along_axis(scores, order, axis=1).tolist(), strict=True)
     return [[LabelScore(labels[at], score) for at, score in zip(*row, strict=True) if score >= least] for row in rows]
@@ -101,9 +100,13 @@ def _ranked(scores: np.ndarray, labels: list[str], options: Options) -> list[lis
 
 def _answers(scores: np.ndarray, candidates: np.ndarray, labels: list[str], options: Options) -> list[Prediction]:
     """A prediction a row: the best of `scores`, and of `candidates` what the options ask for."""
-    best = scores.argmax(axis=1)
-    rows = zip(best.tolist(), scores.max(axis=1).tolist(), _ranked(candidates, labels, options), strict=True)
-    return [Prediction(labels[at], score, ranked) for at, score, ranked in rows]
+    rows = zip(_best(scores), _ranked(candidates, labels, options), strict=True)
+    return [Prediction(labels[at], score, ranked) for (at, score), ranked in rows]
+
+
+def _best(scores: np.ndarray) -> Iterator[tuple[int, float]]:
+    """The place of each row's best score, and the score."""
+    return zip(scores.argmax(axis=1).tolist(), scores.max(axis=1).tolist(), strict=True)
 
 
 def _single(model: "TextModel", logits: np.ndarray, options: Options, texts: Sequence[str]) -> list[Prediction]:

@@ -51,10 +51,9 @@ class TokenEncoder:
         prefix = self.settings.prefix
         encoded = self.tokenizer.encode_batch_fast([prefix + clean(text) for text in texts])
         lengths = np.array(list(map(len, encoded)), np.int64)
-        # A graph over a sequence needs one position even when every text is empty.
-        width = int(lengths.max(initial=0)) or 1
-        ids = np.full((len(texts), width), self.settings.pad_id, np.int32)
-        ids[np.arange(width) < lengths[:, None]] = [piece for one in encoded for piece in one.ids]
+        filled = _filled(lengths)
+        ids = np.full(filled.shape, self.settings.pad_id, np.int32)
+        ids[filled] = [piece for one in encoded for piece in one.ids]
         return {self.settings.name: ids}
 
     def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
@@ -178,13 +177,18 @@ class HashedGramEncoder:
 
 def _padded(name: str, ids: np.ndarray, weights: np.ndarray, lengths: np.ndarray) -> Inputs:
     """Bags that stand end to end as arrays [texts, most n-grams]."""
-    width = int(lengths.max(initial=0)) or 1
-    filled = np.arange(width) < lengths[:, None]
-    padded_ids = np.zeros((len(lengths), width), np.int32)
-    padded_weights = np.zeros((len(lengths), width), np.float32)
+    filled = _filled(lengths)
+    padded_ids = np.zeros(filled.shape, np.int32)
+    padded_weights = np.zeros(filled.shape, np.float32)
     padded_ids[filled] = ids
     padded_weights[filled] = weights
     return {name: padded_ids, f"{name}_weights": padded_weights}
+
+
+def _filled(lengths: np.ndarray) -> np.ndarray:
+    """Which positions are no padding, bool [texts, longest]."""
+    # A graph over a sequence needs one position even when every text is empty.
+    return np.arange(int(lengths.max(initial=0)) or 1) < lengths[:, None]
 
 
 def gram_groups(folded: str, settings: GramSettings | HashedGramSettings) -> Iterator[list[str]]:

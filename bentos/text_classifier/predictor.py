@@ -72,7 +72,8 @@ class Predictor:
             if len(texts) == 1:
                 logger.exception("a text of %d characters cannot be answered", len(texts[0]))
                 return [error]
-            return [answer for one in zip(texts, options, strict=True) for answer in self._group([one[0]], [one[1]])]
+            alone = (self._group([text], [asked]) for text, asked in zip(texts, options, strict=True))
+            return [answer for (answer,) in alone]
 
     def _run(self, texts: list[str], options: list[Options]) -> list[Prediction | Exception]:
         model = self.model

@@ -36,14 +36,9 @@ def launch(
     """
     _, threads = share(version.serve.workers, version.serve.threads)
     command = [sys.executable, "-m", MODULE, *place, "--bento", version.tag, "--threads", str(threads)]
-    environment = (
-        ALLOCATOR
-        | marked(state, role, version.tag)
-        | {
-            # A bento is signed: nothing may be written into it, compiled code neither.
-            "PYTHONPYCACHEPREFIX": str(folder(state) / "pycache"),
-        }
-    )
+    environment = ALLOCATOR | marked(state, role, version.tag)
+    # A bento is signed: nothing may be written into it, compiled code neither.
+    environment["PYTHONPYCACHEPREFIX"] = str(folder(state) / "pycache")
     if role == "worker":
         environment["TEXT_CLASSIFIER_COUNTERS"] = str(folder(state) / "counters")
         environment["TEXT_CLASSIFIER_RECORDS"] = str(state / "records")
