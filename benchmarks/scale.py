@@ -1,7 +1,8 @@
-"""Ingest, validate and split on ever more synthetic rows: is the time near-linear, is the memory bounded?
+"""Ingest, validate, split, train and score on ever more synthetic rows: is the time near-linear, is the memory bounded?
 
 `python -m benchmarks.scale` prints one line a size and writes JSON; each stage runs in a process of its own, so
-that its peak memory is its own.
+that its peak memory, or that of the largest process it starts, is its own. Trained is one epoch of the bag, scored is
+every row of the file, by `flows.predict`'s way.
 """
 
 import argparse
@@ -12,20 +13,25 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tasks.architectures import Job
+from tasks.batch.run import BatchResult, batch_predict
+from tasks.convert import convert
 from tasks.ingest import ingest
+from tasks.manifests import Candidate, Checked, Dataset, Table
 from tasks.preprocess import preprocess
-from tasks.settings import DataSettings, SourceSettings, TrainSettings
+from tasks.settings import BatchSettings, DataSettings, SourceSettings, TrainSettings
+from tasks.train import train
 from tasks.validate import validate
 
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 CLASSES = 20
 WORDS = 12
+SEED = 13
 
 
 def write_rows(path: Path, rows: int) -> None:
@@ -44,22 +50,42 @@ def write_rows(path: Path, rows: int) -> None:
             )
 
 
-def _stage(name: str, folder: Path, send: Any) -> None:
-    """Runs one stage from the files of the one before, and sends (seconds, peak MiB, result)."""
+def _ingest(before: Any, folder: Path) -> Table:
+    return ingest(SourceSettings(source=str(folder / "rows.csv")), folder / "ingest", SEED)
+
+
+def _validate(before: Table, folder: Path) -> Checked:
+    return validate(before, DataSettings(), folder / "validate")
+
+
+def _split(before: Checked, folder: Path) -> Dataset:
+    return preprocess(before, None, None, DataSettings(), TrainSettings(), SEED, folder / "split")
+
+
+def _train(before: Dataset, folder: Path) -> tuple[Candidate, Dataset]:
+    hyper = {"epochs": 1, "seconds": None}
+    return train("bag", Job(before, folder / "train", TrainSettings(), "standard", SEED, hyper)), before
+
+
+def _score(before: tuple[Candidate, Dataset], folder: Path) -> BatchResult:
+    converted = convert(*before, folder / "converted")
     source = SourceSettings(source=str(folder / "rows.csv"))
-    data = DataSettings()
-    stages: dict[str, Callable[[Any], Any]] = {
-        "ingest": lambda before: ingest(source, folder / "ingest", 13),
-        "validate": lambda before: validate(before, data, folder / "validate"),
-        "split": lambda before: preprocess(before, None, None, data, TrainSettings(), 13, folder / "split"),
-    }
+    return batch_predict(source, folder / "scored.parquet", converted.folder, BatchSettings())
+
+
+STAGES = {"ingest": _ingest, "validate": _validate, "split": _split, "train": _train, "score": _score}
+
+
+def _stage(name: str, folder: Path, send: Any) -> None:
+    """Runs one stage from what the one before has left, and sends (seconds, peak MiB)."""
     handed = folder / "before.pickle"
     before = pickle.loads(handed.read_bytes()) if handed.exists() else None
     start = time.perf_counter()
-    result = stages[name](before)
+    result = STAGES[name](before, folder)
     seconds = time.perf_counter() - start
     handed.write_bytes(pickle.dumps(result))
-    send.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    peaks = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    send.send((seconds, max(peaks) / 1024))
 
 
 def measure(rows: int, folder: Path) -> dict[str, float]:
@@ -67,7 +93,7 @@ def measure(rows: int, folder: Path) -> dict[str, float]:
     write_rows(folder / "rows.csv", rows)
     found: dict[str, float] = {"rows": rows, "megabytes": (folder / "rows.csv").stat().st_size / 1e6}
     context = multiprocessing.get_context("spawn")
-    for name in ("ingest", "validate", "split"):
+    for name in STAGES:
         receive, send = context.Pipe(duplex=False)
         process = context.Process(target=_stage, args=(name, folder, send))
         process.start()
@@ -85,7 +111,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the rows lie; a temporary folder when not given")
     options = parser.parse_args()
     results = []
-    print(f"{'rows':>12} {'MB':>7}" + "".join(f" {name:>9} s {'MiB':>6}" for name in ("ingest", "validate", "split")))
+    print(f"{'rows':>12} {'MB':>7}" + "".join(f" {name:>9} s {'MiB':>6}" for name in STAGES))
     for rows in options.sizes:
         folder = Path(tempfile.mkdtemp(dir=options.folder))
         try:
@@ -93,7 +119,7 @@ def main() -> None:
         finally:
             shutil.rmtree(folder)
         results.append(found)
-        figures = [(found[f"{name}_seconds"], found[f"{name}_mib"]) for name in ("ingest", "validate", "split")]
+        figures = [(found[f"{name}_seconds"], found[f"{name}_mib"]) for name in STAGES]
         print(
             f"{rows:>12,} {found['megabytes']:>7.0f}" + "".join(f" {time:>11.1f} {mib:>6.0f}" for time, mib in figures),
             flush=True,

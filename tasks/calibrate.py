@@ -2,12 +2,12 @@
 
 import shutil
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow.parquet as pq
 
 from bentos.text_classifier.cpus import allowed_cpus
 from bentos.text_classifier.decoding import DECODERS
@@ -15,7 +15,7 @@ from bentos.text_classifier.encoding import Encoder
 from bentos.text_classifier.manifest import MANIFEST, Manifest, dump
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.scope import fit_scope
-from tasks.examples import aligned_part
+from tasks.examples import aligned_part, training_texts
 from tasks.kinds import KINDS
 from tasks.manifests import Dataset
 from tasks.metrics import Bins, Outcome
@@ -55,7 +55,7 @@ def calibrate(
     scope = None
     if model.manifest.privacy is None:
         # The rule knows the training texts' n-grams, which a privacy budget does not cover.
-        seen = pq.read_table(dataset.train, columns=["text"]).slice(0, SCOPE_TEXTS)["text"].to_pylist()
+        seen = list(islice(training_texts(dataset), SCOPE_TEXTS))
         scope = fit_scope(model, seen, texts)
     fitted = msgspec.structs.replace(model.manifest, temperature=temperature, thresholds=thresholds, scope=scope)
     write_folder(folder, out, fitted)

@@ -1,7 +1,8 @@
 """A fast student of a slow teacher, trained on what the teacher makes of many more texts than have a label.
 
-After Hinton, Vinyals and Dean (2015), with made-up texts after Tang et al. (2019): words left out, words of
-other texts put in their place, and runs of words alone.
+After Hinton, Vinyals and Dean (2015), with hints after Romero et al. (2015), which are what the teacher's last layer
+sees, and with made-up texts after Tang et al. (2019): words left out, words of other texts put in their place, runs of
+words alone, and halves of two texts.
 """
 
 import shutil
@@ -16,11 +17,13 @@ import numpy as np
 import pyarrow as pa
 
 from bentos.text_classifier.decoding import DECODERS
+from bentos.text_classifier.manifest import GRAPH
 from bentos.text_classifier.personal_data import Redactor
 from bentos.text_classifier.text import fold
 from tasks.architectures import Job, architectures
+from tasks.backend import keras
 from tasks.calibrate import open_model, rows_of
-from tasks.convert import export_graph
+from tasks.convert import export_graph, write_onnx
 from tasks.cross_validation import with_parts
 from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
@@ -37,6 +40,9 @@ STRUCTURES: dict[str, dict[str, Any]] = {"bag": {}, "cnn": {"epochs": 20, "batch
 
 COPIES = 10
 """Made-up texts for each training text, where the teacher has the time."""
+
+HINTS = 384
+"""Most columns of what the teacher sees."""
 
 CORES = 1.5
 """By how much more the teacher answers in batches on all cores than one text at a time on one."""
@@ -75,19 +81,25 @@ def student(
 
 
 def taught(job: Job, teacher: Candidate, texts: Sequence[str]) -> Dataset:
-    """The data set with these texts for its training part, and the teacher's probabilities for their targets."""
+    """The data set with these texts for its training part, and for their targets the teacher's probabilities.
+
+    Where the teacher's last layer sees a vector, its principal components are further columns of the targets, `HINTS`
+    at most, of variance 1 in the mean: a vector says more of a text than a few labels do.
+    """
     rows = held_out(teacher, job.dataset)
     temperature = KINDS[job.dataset.task].temperature(*rows) if rows else 1.0
+    labels = len(job.dataset.labels)
     with tempfile.TemporaryDirectory() as folder:
-        export_graph(teacher, Path(folder))
+        write_onnx(_with_seen(export_graph(teacher, Path(folder))), Path(folder) / GRAPH)
         model = open_model(Path(folder))
         manifest = msgspec.structs.replace(model.manifest, temperature=temperature)
-        scores = []
+        scores, seen = [], []
         for start in range(0, len(texts), _CHUNK):
-            logits = model.logits(texts[start : start + _CHUNK])
-            scores.append(DECODERS[job.dataset.task].scores(logits, manifest).astype(np.float32))
+            outputs = model.logits(texts[start : start + _CHUNK])
+            scores.append(DECODERS[job.dataset.task].scores(outputs[:, :labels], manifest).astype(np.float32))
+            seen.append(outputs[:, labels:])
             job.progress(0.7 * start / len(texts), f"{teacher.name} answers {len(texts):,} texts")
-    targets = np.concatenate(scores)
+    targets = np.concatenate([np.concatenate(scores), _components(np.concatenate(seen))], axis=1)
     table = pa.table(
         {
             "text": list(texts),
@@ -96,6 +108,31 @@ def taught(job: Job, teacher: Candidate, texts: Sequence[str]) -> Dataset:
         }
     )
     return with_parts(job.dataset, {"train": (table, job.folder / "taught.parquet")})
+
+
+def _with_seen(model: keras.Model) -> keras.Model:
+    """The model with one output: its logits, and beside them what the last layers of it or of its members see."""
+    seen = _seen(model, {entry.name: entry for entry in model.inputs})
+    return keras.Model(model.input, keras.layers.Concatenate(dtype="float32")([model.outputs[0], *seen]))
+
+
+def _seen(model: keras.Model, inputs: dict[str, Any]) -> list[Any]:
+    layers: list[Any] = model.layers
+    if dense := [layer for layer in layers if isinstance(layer, keras.layers.Dense)]:
+        own = {entry.name: inputs[entry.name] for entry in model.inputs}
+        part: Any = keras.Model({entry.name: entry for entry in model.inputs}, dense[-1].input)
+        return [part(own)]
+    return [vector for layer in layers if isinstance(layer, keras.Model) for vector in _seen(layer, inputs)]
+
+
+def _components(vectors: np.ndarray) -> np.ndarray:
+    """The first principal components, float32 [rows, at most `HINTS`], of variance 1 in the mean."""
+    if not vectors.shape[1]:
+        return vectors
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0)
+    _, directions = np.linalg.eigh(centred.T @ centred)
+    components = centred @ directions[:, ::-1][:, :HINTS]
+    return (components / max(components.std(), 1e-9)).astype(np.float32)
 
 
 def _unlabelled(job: Job, personal: Redactor | None, data_key: str | None) -> list[str]:
@@ -115,24 +152,34 @@ def _unlabelled(job: Job, personal: Redactor | None, data_key: str | None) -> li
 
 
 def _made_up(texts: Sequence[str], count: int, seed: int) -> Iterator[str]:
-    """Changed copies of the texts, in turn: a tenth of the words is left out, a tenth replaced by words of other
-    texts; of a quarter only a run of one to five words is kept."""
+    """Changed copies of the texts, in turn. Every other one is the beginning of a text with the end of another. Of the
+    rest a tenth of the words is left out, a tenth replaced by words of other texts, and of a quarter only a run of one
+    to five words is kept."""
     generator = np.random.default_rng(seed)
     split = [_units(text) for text in texts]
     everything = np.array([unit for units, _ in split for unit in units], dtype=object)
     for number in range(count if len(everything) else 0):
-        units, between = split[number % len(split)]
-        chances = generator.random(len(units))
-        changed = [
-            everything[generator.integers(len(everything))] if chance < 0.1 else unit
-            for unit, chance in zip(units, chances.tolist(), strict=True)
-            if chance < 0.9
-        ]
-        if len(changed) > 1 and generator.random() < 0.25:
-            length = int(generator.integers(1, 6))
-            start = int(generator.integers(max(len(changed) - length, 0) + 1))
-            changed = changed[start : start + length]
-        yield between.join(changed)
+        units, between = split[number // 2 % len(split)]
+        if number % 2:
+            other, _ = split[generator.integers(len(split))]
+            changed = units[: generator.integers(len(units) + 1)] + other[generator.integers(len(other) + 1) :]
+        else:
+            changed = _reworded(units, everything, generator)
+        yield between.join(changed or units)
+
+
+def _reworded(units: list[str], everything: np.ndarray, generator: np.random.Generator) -> list[str]:
+    chances = generator.random(len(units))
+    changed = [
+        everything[generator.integers(len(everything))] if chance < 0.1 else unit
+        for unit, chance in zip(units, chances.tolist(), strict=True)
+        if chance < 0.9
+    ]
+    if len(changed) > 1 and generator.random() < 0.25:
+        length = int(generator.integers(1, 6))
+        start = int(generator.integers(max(len(changed) - length, 0) + 1))
+        changed = changed[start : start + length]
+    return changed
 
 
 def _units(text: str) -> tuple[list[str], str]:

@@ -15,6 +15,7 @@ from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.scope import ScopeRule
 from tasks.calibrate import calibrate, calibration_of, open_model, outcome, rows_of
 from tasks.errors import InputError
+from tasks.examples import read_part
 from tasks.kinds import KINDS
 from tasks.label_errors import MOST_ROWS, cross_validated_scores, rank_label_errors
 from tasks.manifests import Candidate, Dataset, Evaluation, Variant, content_of
@@ -128,10 +129,7 @@ def _label_errors(scores: np.ndarray, dataset: Dataset, seed: int) -> list[dict[
     labels = dataset.labels
     texts, targets = rows_of(dataset, "validation")
     found = rank_label_errors(texts, targets, scores, labels, "validation")
-    texts, targets = rows_of(dataset, "train")
-    if len(texts) > MOST_ROWS:
-        drawn = np.sort(np.random.default_rng(seed).choice(len(texts), MOST_ROWS, replace=False))
-        texts, targets = [texts[row] for row in drawn.tolist()], targets[drawn]
+    texts, targets, _ = next(read_part(dataset, "train", MOST_ROWS))
     scores = cross_validated_scores(texts, targets, len(labels), seed)
     return found + rank_label_errors(texts, targets, scores, labels, "training")
 

@@ -117,8 +117,10 @@ def _divide(
     duck: duckdb.DuckDBPyConnection, kind: LabelKind, missing: list[str], data: DataSettings, seed: int
 ) -> None:
     """Table `parts`: the part of every group. Within each stratum the groups are put in order of their hash; a
-    missing part takes its share of them, one at least where there are three."""
-    shares = {"validation": data.validation_share, "test": data.test_share}
+    missing part takes its share of them, one at least where there are three, in all about `held_out_rows` rows at
+    most."""
+    most = data.held_out_rows / max(_count(duck, "rows"), 1)
+    shares = {"validation": min(data.validation_share, most), "test": min(data.test_share, most)}
     low, cuts = "0", []
     for name in missing:
         high = f"{low} + greatest(round({shares[name]} * n), CASE WHEN n >= 3 THEN 1 ELSE 0 END)"

@@ -19,7 +19,7 @@ from tasks.checkpoint import Checkpoint
 from tasks.distribution import Devices, devices
 from tasks.examples import Batch, Examples, encode_part
 from tasks.kinds import KINDS
-from tasks.losses import LOSSES, LossSettings
+from tasks.losses import LOSSES, LossSettings, with_hints
 from tasks.machine import shared_cores
 from tasks.manifests import Dataset, content_of
 from tasks.settings import TrainSettings
@@ -105,6 +105,7 @@ def fit(
     Args:
         build: makes the model with seeded initial weights; its inputs are a dictionary by the names that
             the encoders give, its output is `logits`. Called once more at the end for the float32 model.
+            Where the targets have more columns than there are labels, what its last layer sees learns those as well.
         encoders: those of the model, fitted already.
         recipe: what the user set by hand takes precedence over it.
     """
@@ -171,8 +172,11 @@ class _Loop:
         )
         with place.strategy.scope():
             keras.utils.set_random_seed(job.seed)
-            self.model = build()
-            self.variables, rates = trainable(self.model, recipe.rates)
+            self.model = self.learner = build()
+            if hints := _hints(train, job.dataset):
+                self.learner = _with_hints(self.model, hints)
+                self.loss = with_hints(self.loss, len(prior))
+            self.variables, rates = trainable(self.learner, recipe.rates)
             self.optimiser = AdamW(self.variables, rates, recipe.decay, recipe.clip)
         self._step = tf.function(self._one_step, input_signature=self._signature(), reduce_retracing=True)
         self._forward = forward(self.model)
@@ -187,14 +191,14 @@ class _Loop:
         self.samples = 0
         self.checkpoint = Checkpoint(
             job.folder / "checkpoint.npz",
-            content_of(job.dataset.content, job.train, recipe, job.seed, [v.shape for v in self.model.variables]),
+            content_of(job.dataset.content, job.train, recipe, job.seed, [v.shape for v in self.learner.variables]),
         )
         self.saved = self.reported = time.monotonic()
         self.timed: tuple[float, float] | None = None
 
     @property
     def _state(self) -> list[Any]:
-        return [*self.model.variables, *self.optimiser.variables]
+        return [*self.learner.variables, *self.optimiser.variables]
 
     def _signature(self) -> list[Any] | None:
         """What a step is traced for, once; what goes to several replicas has no such form."""
@@ -259,7 +263,9 @@ class _Loop:
         batch = filled(batch, -(-rows // self.place.replicas) * self.place.replicas)
         weights = batch.weights
         if self.class_weights is not None:
-            each = batch.targets @ self.class_weights if batch.targets.ndim > 1 else self.class_weights[batch.targets]
+            soft = batch.targets.ndim > 1
+            labels = len(self.class_weights)
+            each = (batch.targets[:, :labels] @ self.class_weights) if soft else self.class_weights[batch.targets]
             weights = weights * each
         weights = (weights / max(float(weights.sum()), 1e-9)).astype(np.float32)
         shares = self.place.shares
@@ -274,8 +280,8 @@ class _Loop:
 
     def _gradients(self, inputs: Any, targets: Any, weights: Any) -> Any:
         with tf.GradientTape() as tape:
-            logits = tf.cast(self.model(inputs, training=True), tf.float32)
-            loss = tf.reduce_sum(weights * self.loss(targets, logits))
+            outputs = tf.cast(self.learner(inputs, training=True), tf.float32)
+            loss = tf.reduce_sum(weights * self.loss(targets, outputs))
         gradients = tape.gradient(loss, [variable.value for variable in self.variables])
         if self.place.replicas > 1:
             gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
@@ -338,6 +344,19 @@ class _Loop:
         self.curves = saved.values["curves"]
 
 
+def _hints(train: Examples, dataset: Dataset) -> int:
+    """How many columns the targets have beside those of the labels: what a teacher saw in a text."""
+    kind, targets = KINDS[dataset.task], train.block(0).targets
+    return targets.shape[1] - len(dataset.labels) if kind.pooled and targets.ndim > 1 else 0
+
+
+def _with_hints(model: keras.Model, width: int) -> keras.Model:
+    """The model with the hints beside its logits, float32 [n, labels + width], from what its last layer sees."""
+    seen = model.get_layer("logits").input
+    hints = keras.layers.Dense(width, dtype="float32", name="hints")(seen)
+    return keras.Model(model.input, keras.layers.Concatenate(dtype="float32")([model.outputs[0], hints]))
+
+
 def weigh(train: Examples, dataset: Dataset, settings: TrainSettings) -> tuple[np.ndarray | None, np.ndarray]:
     """The weight of each class's rows, or None where all weigh the same, and each label's share of the rows.
 
@@ -345,7 +364,7 @@ def weigh(train: Examples, dataset: Dataset, settings: TrainSettings) -> tuple[n
     """
     kind = KINDS[dataset.task]
     labels = len(kind.outputs(dataset.labels))
-    counts = np.sum([kind.counts(block.targets, block.weights, labels) for block in train.blocks()], axis=0)
+    counts = np.sum([kind.counts(block.targets, block.weights, labels) for block in train.blocks()], axis=0)[:labels]
     prior = (counts / max(sum(train.block_rows), 1)).astype(np.float32)
     balanced = settings.class_weights == "balanced" or (
         settings.class_weights == "auto" and dataset.profile.imbalance >= IMBALANCE

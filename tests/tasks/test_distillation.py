@@ -8,7 +8,8 @@ import pytest
 from bentos.text_classifier.personal_data import Redactor
 from tasks import distillation
 from tasks.architectures import Job
-from tasks.distillation import student
+from tasks.distillation import student, taught
+from tasks.ensemble import ensemble
 from tasks.manifests import Candidate, TaskName
 from tasks.rows import Rows
 from tasks.sealed_files import seal_file
@@ -35,7 +36,23 @@ def test_a_student_learns_from_its_teacher_and_from_unlabelled_texts(tmp_path: P
     targets = Rows(tmp_path / "student" / "taught.parquet").targets()
     assert targets.dtype == np.float32
     assert ((targets >= 0) & (targets <= 1)).all()
-    assert len(targets) == made.settings["texts"]
+    assert targets.shape == (made.settings["texts"], len(data.labels))
+
+
+def test_what_the_last_layers_of_a_teacher_and_of_its_members_see_stands_beside_its_answers(tmp_path: Path) -> None:
+    data = make_dataset(tmp_path / "data", rows=60)
+    job = Job(data, tmp_path, TrainSettings(epochs=2), "quick", 13)
+    linear, bag = (train(name, replace(job, folder=tmp_path / name)) for name in ("linear", "bag"))
+    together = ensemble(replace(job, folder=tmp_path / "ensemble"), [linear, bag])
+    texts = Rows(data.train).texts()
+    columns = []
+    for teacher in (linear, bag, together):
+        targets = Rows(taught(job, teacher, texts).train).targets()
+        assert targets[:, :3].sum(axis=1) == pytest.approx(np.ones(len(texts)), abs=1e-4)
+        columns.append(targets[:, 3:])
+    assert [one.shape[1] for one in columns] == [0, 64, 64]
+    assert columns[1].std() == pytest.approx(1.0)
+    assert columns[2] == pytest.approx(columns[1], abs=1e-2)
 
 
 def test_unlabelled_texts_follow_the_policy_of_personal_data_and_may_be_sealed(tmp_path: Path) -> None:

@@ -57,6 +57,12 @@ def test_split_is_stratified_and_loses_nothing(tmp_path: Path) -> None:
     assert train.weights().dtype == np.float32
 
 
+def test_of_many_rows_no_more_are_held_out_than_figures_need(tmp_path: Path) -> None:
+    data = DataSettings(held_out_rows=20)
+    dataset = preprocess(checked(ENTRIES, tmp_path), None, None, data, TrainSettings(), 13, tmp_path / "split")
+    assert dataset.rows == {"train": 360, "validation": 20, "test": 20}
+
+
 def test_shuffled_source_gives_the_same_files(tmp_path: Path) -> None:
     shuffled = random.Random(1).sample(ENTRIES, len(ENTRIES))
     first, second = split(ENTRIES, tmp_path / "a"), split(shuffled, tmp_path / "b")
