@@ -25,6 +25,9 @@ SMALL = 20_000
 OWN, PRETRAINED = "own", "pretrained"
 """Where sub-words and the first values of their vectors are from: the texts and chance, or a pre-trained encoder."""
 
+_LEARNED = {"vocabulary", "min_frequency", "cased"}
+"""How sub-words are learned from the texts."""
+
 
 @dataclass
 class TokenModel:
@@ -81,6 +84,12 @@ class TokenModel:
         if hyper["vectors"] not in _VECTORS:
             wrong = f"train.hyper.{self.name}.vectors: there is no {hyper['vectors']!r}"
             raise InputError(f"{wrong}; there are {', '.join(_VECTORS)}")
+        learned = _LEARNED & job.train.hyper.get(self.name, {}).keys() if hyper["vectors"] == PRETRAINED else set()
+        if learned:
+            raise InputError(
+                f"train.hyper.{self.name}.{min(learned)}: the pieces are those of a pre-trained encoder; "
+                f"set train.hyper.{self.name}.vectors to {OWN!r} to have them learned from the texts"
+            )
         encoder, vectors = _VECTORS[hyper["vectors"]](job, hyper)
         size = encoder.tokenizer.get_vocab_size() if vectors is None else len(vectors)
         settings = encoder.settings
@@ -122,7 +131,7 @@ def _own(job: Job, hyper: Hyper) -> tuple[TokenEncoder, np.ndarray | None]:
 def _pretrained(job: Job, hyper: Hyper) -> tuple[TokenEncoder, np.ndarray | None]:
     pretrained = open_pretrained(job.train.pretrained, job.dataset).reduced_to(training_texts(job.dataset))
     encoder = pretrained.fitted_encoder(training_texts(job.dataset), job.train.max_length or job.dataset.max_length)
-    for learned in ("vocabulary", "min_frequency", "cased"):
+    for learned in _LEARNED:
         del hyper[learned]
     hyper |= {"pretrained": pretrained.name, "width": min(hyper["width"], pretrained.shape.width)}
     return encoder, pretrained.word_vectors(hyper["width"])
