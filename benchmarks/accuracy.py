@@ -1,18 +1,22 @@
 """How good is every candidate, beside scikit-learn's SVM and fastText on the same rows?
 
-`python -m benchmarks.accuracy --sets trec6 banking77 --effort standard` runs the product's own stages on
-the official splits and prints a table of test figures; results.json in `--folder` holds them, and a second
-call goes on where the first was stopped. The test parts are read once a candidate, at the end.
-With `--epsilon 8` the candidates are those that keep a privacy budget. The student is taught by the best of the others;
-how much of that one's lead it keeps over the best structure of a student trained alone stands below the table. With
-`--rows 1000 --unlabelled` all other training texts are given to it without their labels.
+`python -m benchmarks.accuracy --sets trec6 banking77 --effort standard` trains the candidates of a plan on the official
+splits, each once, and what a retrain derives from them, and prints a table of test figures. A retrain would also
+search hyper-parameters, judge by folds or seeds where that is planned, and train the chosen model again with the
+validation rows. results.json in `--folder` holds the figures, and a second call goes on where the first was stopped.
+The test parts are read once a candidate, at the end. With `--epsilon 8` the candidates are those that keep a privacy
+budget. The student is taught by the best of the others; what share of that one's lead over the best structure of a
+student trained alone it keeps is printed beside the choice. With `--rows 1000 --unlabelled` the student is given the
+texts of all other training rows.
 """
 
 import argparse
 import json
 import os
+import tempfile
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ from tasks.distillation import STRUCTURES, student
 from tasks.ensemble import ensemble, members
 from tasks.evaluate import evaluate
 from tasks.ingest import ingest
-from tasks.manifests import Candidate, Checked, Dataset, Evaluation, Selection, Variant
+from tasks.manifests import Candidate, Checked, Dataset, Evaluation, Selection, Variant, content_of
 from tasks.optimise import optimise
 from tasks.plan import DERIVED, ENSEMBLE, STUDENT, Plan, plan
 from tasks.preprocess import preprocess
@@ -70,64 +74,87 @@ def made(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Models:
-    """The product's models of one set, each trained once: an earlier call's are taken from `folder`.
+    """The product's models of one set, each trained once: those of an earlier call are taken from `folder`.
 
-    None is trained again with the validation rows, as a retrain would do with the chosen one.
+    `structures` are compared with one another; average and student are made of them.
     """
 
     dataset: Dataset
     settings: TrainSettings
     effort: Effort
     planned: Plan
+    structures: Sequence[str]
     folder: Path
 
-    def trained(self, name: str) -> Candidate | None:
-        """The model of that name; of an average that no members are better for, None."""
-        file = made(self.folder / name) / "candidate.json"
+    def compared(self) -> list[Candidate]:
+        """The structures, and their average where one is better than the best of them."""
+        found = [self.trained(name) for name in self.structures]
+        return [*found, *self._average(found)]
+
+    def trained(self, name: str) -> Candidate:
+        hyper = {"seconds": self.planned.allowed.get(name)}
+        return self._once(self.folder / name, hyper, lambda job: train(name, job))
+
+    def taught(self) -> Candidate:
+        seconds = STUDENT_SHARE * self.planned.budget
+        teacher = max(self.compared(), key=lambda one: one.score)
+        folder = self.folder / f"{STUDENT}-{teacher.content[:8]}"
+        return self._once(folder, {"seconds": seconds}, lambda job: student(job, teacher, seconds))
+
+    def get(self, name: str) -> Candidate | None:
+        """The model of that name; None for an average where none is better than the best structure."""
+        if name == STUDENT:
+            return self.taught()
+        if name == ENSEMBLE:
+            return next((one for one in self.compared() if one.name == ENSEMBLE), None)
+        return self.trained(name)
+
+    def _average(self, found: list[Candidate]) -> list[Candidate]:
+        chosen = members(found, self.dataset, self.settings, Budget())
+        if len(chosen) < 2:
+            return []
+        folder = self.folder / f"{ENSEMBLE}-{content_of(*(one.content for one in chosen))[:8]}"
+        return [self._once(folder, {}, lambda job: ensemble(job, chosen))]
+
+    def _once(self, folder: Path, hyper: dict[str, Any], make: Callable[[Job], Candidate]) -> Candidate:
+        file = made(folder) / "candidate.json"
         if not file.exists():
             started = time.perf_counter()
-            found = self._make(name)
-            if found is None:
-                return None
-            file.write_text(found.model_copy(update={"seconds": time.perf_counter() - started}).model_dump_json())
+            job = Job(self.dataset, made(folder / "candidate"), self.settings, self.effort, SEED, hyper)
+            found = make(job).model_copy(update={"seconds": time.perf_counter() - started})
+            unfinished = file.with_suffix(".part")
+            unfinished.write_text(found.model_dump_json())
+            unfinished.rename(file)
         return Candidate.model_validate_json(file.read_text())
 
-    def figures(self, name: str) -> dict[str, Any]:
-        """What would be served of the model, judged on the test part."""
-        trained = self.trained(name)
-        if trained is None:
-            return {"skipped": "no average of candidates is better than the best of them alone"}
-        picked, judged = served(trained, self.dataset, self.folder / name)
-        return {
-            "accuracy": judged.metrics["accuracy"].value,
-            "macro_f1": judged.metrics["macro_f1"].value,
-            "calibration": judged.calibration["after"]["error"],
-            "validation": trained.score,
-            "seconds": trained.seconds,
-            "megabytes": picked.size_bytes / 1e6,
-            "texts_per_second": max(picked.throughput.values()),
-            "settings": trained.settings | {"variant": picked.name},
-        }
 
-    def selection(self) -> Selection:
-        """The choice among the models that were trained."""
-        return select(self._all(), {}, self.dataset, self.settings, Budget())
+def figures_of(candidate: Candidate, dataset: Dataset) -> dict[str, Any]:
+    """What would be served of the model, judged on the test part."""
+    with tempfile.TemporaryDirectory() as folder:
+        picked, judged = served(candidate, dataset, Path(folder))
+    return {
+        "accuracy": judged.metrics["accuracy"].value,
+        "macro_f1": judged.metrics["macro_f1"].value,
+        "calibration": judged.calibration["after"]["error"],
+        "validation": candidate.score,
+        "seconds": candidate.seconds,
+        "megabytes": picked.size_bytes / 1e6,
+        "texts_per_second": max(picked.throughput.values()),
+        "settings": candidate.settings | {"variant": picked.name},
+    }
 
-    def _all(self) -> list[Candidate]:
-        files = sorted(self.folder.glob("*/candidate.json"))
-        return [Candidate.model_validate_json(file.read_text()) for file in files]
 
-    def _make(self, name: str) -> Candidate | None:
-        hyper = {"seconds": self.planned.allowed.get(name)}
-        job = Job(self.dataset, made(self.folder / name / "candidate"), self.settings, self.effort, SEED, hyper)
-        if name == ENSEMBLE:
-            chosen = members([one for one in self._all() if one.name != STUDENT], self.dataset, self.settings, Budget())
-            return ensemble(job, chosen) if len(chosen) > 1 else None
-        if name == STUDENT:
-            seconds = STUDENT_SHARE * self.planned.budget
-            teacher = max((one for one in self._all() if one.name != STUDENT), key=lambda one: one.score)
-            return student(replace(job, hyper={"seconds": seconds}), teacher, seconds)
-        return train(name, job)
+def judged(model: str, models: Models, key: str, results: dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    """The key and the figures of one model; taken from `results` or, when they are not there, put there."""
+    candidate = None if model in REFERENCES else models.get(model)
+    if candidate is None and model not in REFERENCES:
+        return key, {"skipped": "no average of candidates is better than the best of them alone"}
+    if candidate:
+        key = f"{key}/{candidate.content[:8]}"
+    if key not in results:
+        dataset = models.dataset
+        results[key] = figures_of(candidate, dataset) if candidate else reference(model, dataset, models.folder / model)
+    return key, results[key]
 
 
 def served(trained: Candidate, dataset: Dataset, folder: Path) -> tuple[Variant, Evaluation]:
@@ -170,19 +197,23 @@ def _cell(column: str, value: float | None) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
-def summary(results: dict[str, dict[str, Any]], selection: Selection) -> list[str]:
-    """Which model of a set was chosen and why; and what share of the gap its student closes, at what speed."""
-    found = {key.split("/")[1]: result for key, result in results.items()}
+def summary(found: dict[str, dict[str, Any]], selection: Selection) -> list[str]:
+    """Which model was chosen and why; and what share of its teacher's lead a student keeps, at what speed.
+
+    Args:
+        found: figures by the model's name.
+    """
     lines = [selection.reason]
-    alone = max((found[name] for name in STRUCTURES if name in found), key=lambda one: one["validation"], default=None)
-    if alone and "accuracy" in found.get(STUDENT, {}):
-        taught = found[STUDENT]
-        teacher = found[taught["settings"]["teacher"]]
-        gap = teacher["accuracy"] - alone["accuracy"]
-        closed = f"{(taught['accuracy'] - alone['accuracy']) / gap:.0%} of the gap" if gap > 0 else "there is no gap"
+    pupils = [found[name] for name in STRUCTURES if name in found]
+    alone = max(pupils, key=lambda one: one["validation"], default=None)
+    taught = found.get(STUDENT)
+    teacher = found.get(taught["settings"]["teacher"]) if taught else None
+    if alone and taught and teacher:
+        lead = teacher["accuracy"] - alone["accuracy"]
+        kept = f"{(taught['accuracy'] - alone['accuracy']) / lead:.0%} of the lead" if lead > 0 else "there is no lead"
         times = taught["texts_per_second"] / teacher["texts_per_second"]
         texts = taught["settings"]["texts"]
-        lines.append(f"student, taught on {texts:,} texts: {closed}, {times:.0f} times the teacher's texts a second")
+        lines.append(f"student, taught on {texts:,} texts: {kept}, {times:.0f} times the teacher's texts a second")
     return lines
 
 
@@ -201,26 +232,26 @@ def main() -> None:
     results: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
     privacy = PrivacySettings(epsilon=options.epsilon)
     budget = f"-epsilon-{options.epsilon:g}" if options.epsilon else ""
+    shown: dict[str, dict[str, Any]] = {}
     for name in options.sets:
         unlabelled = str(sources / f"{name}.train.parquet") if options.unlabelled else None
         settings = TrainSettings(privacy=privacy, unlabelled=unlabelled)
         dataset = read(name, sources, options.rows, options.folder / name)
         run = f"{options.effort}-{dataset.content[:8]}{budget}{'-unlabelled' * options.unlabelled}"
         planned = plan(dataset, settings, options.effort)
-        models = Models(dataset, settings, options.effort, planned, options.folder / name / run)
-        derived = () if options.epsilon else DERIVED
-        names = options.candidates or (*REFERENCES, *planned.names, *derived)
+        names = options.candidates or (*REFERENCES, *planned.names, *(() if options.epsilon else DERIVED))
+        structures = [one for one in names if one not in (*REFERENCES, *DERIVED)]
+        models = Models(dataset, settings, options.effort, planned, structures, options.folder / name / run)
+        found: dict[str, dict[str, Any]] = {}
         for model in names:
-            key = f"{name}/{model}/{run}"
-            if key not in results:
-                work = models.folder / model
-                results[key] = reference(model, dataset, work) if model in REFERENCES else models.figures(model)
-                file.write_text(json.dumps(results, indent=1))
-            print(table({key: results[key]}).splitlines()[-1], flush=True)
-        if set(names) - set(REFERENCES):
-            of_this = {key: result for key, result in results.items() if key.endswith(run) and key.startswith(name)}
-            print(*summary(of_this, models.selection()), "", sep="\n", flush=True)
-    print("\n" + table(results))
+            key, found[model] = judged(model, models, f"{name}/{model}/{run}", results)
+            file.write_text(json.dumps(results, indent=1))
+            shown[key] = found[model]
+            print(table({key: found[model]}).splitlines()[-1], flush=True)
+        if structures:
+            everything = [*models.compared(), *([models.taught()] if STUDENT in names else [])]
+            print(*summary(found, select(everything, {}, dataset, settings, Budget())), "", sep="\n", flush=True)
+    print("\n" + table(shown))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Ingest, validate, split, train and score on ever more synthetic rows: is the time near-linear, is the memory bounded?
 
 `python -m benchmarks.scale` prints one line a size and writes JSON; each stage runs in a process of its own, so
-that its peak memory, or that of the largest process it starts, is its own. Trained is one epoch of the bag, scored is
-every row of the file, by `flows.predict`'s way.
+that its peak memory, or that of the largest process it starts, is its own. Trained, and converted, is one epoch of the
+bag; scored is every row of the file, as `flows.predict` does it.
 """
 
 import argparse
@@ -18,14 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from tasks.architectures import Job
-from tasks.batch.run import BatchResult, batch_predict
-from tasks.convert import convert
 from tasks.ingest import ingest
-from tasks.manifests import Candidate, Checked, Dataset, Table
+from tasks.manifests import Checked, Converted, Dataset, Table
 from tasks.preprocess import preprocess
 from tasks.settings import BatchSettings, DataSettings, SourceSettings, TrainSettings
-from tasks.train import train
 from tasks.validate import validate
 
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
@@ -62,15 +58,22 @@ def _split(before: Checked, folder: Path) -> Dataset:
     return preprocess(before, None, None, DataSettings(), TrainSettings(), SEED, folder / "split")
 
 
-def _train(before: Dataset, folder: Path) -> tuple[Candidate, Dataset]:
+def _train(before: Dataset, folder: Path) -> Converted:
+    # TensorFlow takes memory that the stages before this one do without.
+    from tasks.architectures import Job
+    from tasks.convert import convert
+    from tasks.train import train
+
     hyper = {"epochs": 1, "seconds": None}
-    return train("bag", Job(before, folder / "train", TrainSettings(), "standard", SEED, hyper)), before
+    trained = train("bag", Job(before, folder / "train", TrainSettings(), "standard", SEED, hyper))
+    return convert(trained, before, folder / "converted")
 
 
-def _score(before: tuple[Candidate, Dataset], folder: Path) -> BatchResult:
-    converted = convert(*before, folder / "converted")
+def _score(before: Converted, folder: Path) -> None:
+    from tasks.batch.run import batch_predict
+
     source = SourceSettings(source=str(folder / "rows.csv"))
-    return batch_predict(source, folder / "scored.parquet", converted.folder, BatchSettings())
+    batch_predict(source, folder / "scored.parquet", before.folder, BatchSettings())
 
 
 STAGES = {"ingest": _ingest, "validate": _validate, "split": _split, "train": _train, "score": _score}

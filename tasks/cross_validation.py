@@ -17,6 +17,7 @@ from tasks.candidate import VALIDATION_LOGITS
 from tasks.kinds import KINDS, standard_error
 from tasks.manifests import Candidate, Dataset, content_of
 from tasks.progress import within
+from tasks.rows import Rows
 
 FOLDS = "folds"
 HELD_OUT = "held_out.npy"
@@ -120,9 +121,12 @@ def with_parts(dataset: Dataset, parts: dict[str, tuple[pa.Table, Path]]) -> Dat
         unfinished = path.with_name(f"{path.name}.part")
         pq.write_table(table, unfinished)
         unfinished.replace(path)
-    paths = {part: path for part, (_, path) in parts.items()}
-    changed = dataset.model_copy(
-        update=paths | {"rows": dataset.rows | {part: len(table) for part, (table, _) in parts.items()}, "folds": 0}
-    )
+    return with_files(dataset, {part: path for part, (_, path) in parts.items()})
+
+
+def with_files(dataset: Dataset, paths: dict[str, Path]) -> Dataset:
+    """The data set with these files for some of its parts."""
+    rows = {part: len(Rows(path)) for part, path in paths.items()}
+    changed = dataset.model_copy(update=paths | {"rows": dataset.rows | rows, "folds": 0})
     content = content_of(changed.train, changed.validation, changed.test, changed.labels, changed.max_length)
     return changed.model_copy(update={"content": content})

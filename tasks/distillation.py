@@ -1,13 +1,13 @@
 """A fast student of a slow teacher, trained on what the teacher makes of many more texts than have a label.
 
-After Hinton, Vinyals and Dean (2015), with hints after Romero et al. (2015), which are what the teacher's last layer
-sees, and with made-up texts after Tang et al. (2019): words left out, words of other texts put in their place, runs of
-words alone, and halves of two texts.
+After Hinton, Vinyals and Dean (2015): the student learns the teacher's probabilities and, after Romero et al. (2015),
+its features, the input of its last layer. Texts are made up after Tang et al. (2019): words left out, words of other
+texts put in their place, runs of words alone; and beginnings of one text with ends of another.
 """
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,16 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from bentos.text_classifier.decoding import DECODERS
-from bentos.text_classifier.manifest import GRAPH
 from bentos.text_classifier.personal_data import Redactor
 from bentos.text_classifier.text import fold
 from tasks.architectures import Job, architectures
 from tasks.backend import keras
 from tasks.calibrate import open_model, rows_of
-from tasks.convert import export_graph, write_onnx
-from tasks.cross_validation import with_parts
+from tasks.convert import export_graph
+from tasks.cross_validation import with_files
 from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
 from tasks.personal_data import without_personal_data
@@ -41,13 +41,14 @@ STRUCTURES: dict[str, dict[str, Any]] = {"bag": {}, "cnn": {"epochs": 20, "batch
 COPIES = 10
 """Made-up texts for each training text, where the teacher has the time."""
 
-HINTS = 384
-"""Most columns of what the teacher sees."""
+FEATURES = 384
+"""Most of the teacher's features that are learned."""
 
 CORES = 1.5
 """By how much more the teacher answers in batches on all cores than one text at a time on one."""
 
 _CHUNK = 1024
+_SCHEMA = pa.schema({"text": pa.string(), "target": pa.list_(pa.float32()), "weight": pa.float32()})
 
 
 def student(
@@ -76,70 +77,72 @@ def student(
     made, *others = sorted(pupils, key=lambda one: -one.score)
     for other in others:
         shutil.rmtree(other.folder)
+    dataset.train.unlink()
     settings = made.settings | {"structure": made.name, "teacher": teacher.name, "texts": len(texts)}
     return made.model_copy(update={"name": NAME, "settings": settings, "latency_ms": latency(made, job.dataset)})
 
 
 def taught(job: Job, teacher: Candidate, texts: Sequence[str]) -> Dataset:
-    """The data set with these texts for its training part, and for their targets the teacher's probabilities.
-
-    Where the teacher's last layer sees a vector, its principal components are further columns of the targets, `HINTS`
-    at most, of variance 1 in the mean: a vector says more of a text than a few labels do.
-    """
+    """The data set with these texts for its training part, and for their targets the teacher's probabilities, followed
+    by its features where it has a dense last layer, or members that have."""
     rows = held_out(teacher, job.dataset)
     temperature = KINDS[job.dataset.task].temperature(*rows) if rows else 1.0
     labels = len(job.dataset.labels)
-    with tempfile.TemporaryDirectory() as folder:
-        write_onnx(_with_seen(export_graph(teacher, Path(folder))), Path(folder) / GRAPH)
+    path = job.folder / "taught.parquet"
+    with tempfile.TemporaryDirectory() as folder, pq.ParquetWriter(path, _SCHEMA) as file:
+        export_graph(teacher, Path(folder), _with_features)
         model = open_model(Path(folder))
         manifest = msgspec.structs.replace(model.manifest, temperature=temperature)
-        scores, seen = [], []
+        alike: Callable[[np.ndarray], np.ndarray] | None = None
         for start in range(0, len(texts), _CHUNK):
-            outputs = model.logits(texts[start : start + _CHUNK])
-            scores.append(DECODERS[job.dataset.task].scores(outputs[:, :labels], manifest).astype(np.float32))
-            seen.append(outputs[:, labels:])
+            chunk = list(texts[start : start + _CHUNK])
+            outputs = model.logits(chunk)
+            features = outputs[:, labels:]
+            alike = alike or _normaliser(features)
+            scores = DECODERS[job.dataset.task].scores(outputs[:, :labels], manifest)
+            targets = np.concatenate([scores, alike(features)], axis=1).astype(np.float32)
+            file.write_table(
+                pa.table({"text": chunk, "target": list(targets), "weight": np.ones(len(chunk))}, schema=_SCHEMA)
+            )
             job.progress(0.7 * start / len(texts), f"{teacher.name} answers {len(texts):,} texts")
-    targets = np.concatenate([np.concatenate(scores), _components(np.concatenate(seen))], axis=1)
-    table = pa.table(
-        {
-            "text": list(texts),
-            "target": pa.FixedSizeListArray.from_arrays(targets.ravel(), targets.shape[1]).cast(pa.list_(pa.float32())),
-            "weight": np.ones(len(texts), np.float32),
-        }
-    )
-    return with_parts(job.dataset, {"train": (table, job.folder / "taught.parquet")})
+    return with_files(job.dataset, {"train": path})
 
 
-def _with_seen(model: keras.Model) -> keras.Model:
-    """The model with one output: its logits, and beside them what the last layers of it or of its members see."""
-    seen = _seen(model, {entry.name: entry for entry in model.inputs})
-    return keras.Model(model.input, keras.layers.Concatenate(dtype="float32")([model.outputs[0], *seen]))
+def _with_features(model: keras.Model) -> keras.Model:
+    """The model with one output, float32 [n, labels + features]: its logits, and its or its members' features."""
+    return keras.Model(model.input, keras.layers.Concatenate(dtype="float32")([model.outputs[0], *_features(model)]))
 
 
-def _seen(model: keras.Model, inputs: dict[str, Any]) -> list[Any]:
+def _features(model: keras.Model) -> list[Any]:
     layers: list[Any] = model.layers
     if dense := [layer for layer in layers if isinstance(layer, keras.layers.Dense)]:
-        own = {entry.name: inputs[entry.name] for entry in model.inputs}
-        part: Any = keras.Model({entry.name: entry for entry in model.inputs}, dense[-1].input)
-        return [part(own)]
-    return [vector for layer in layers if isinstance(layer, keras.Model) for vector in _seen(layer, inputs)]
+        return [dense[-1].input]
+    found = []
+    for member in layers:
+        if isinstance(member, keras.Model):
+            inputs = {entry.name: model.get_layer(entry.name).output for entry in member.inputs}
+            found += [keras.Model(member.input, features)(inputs) for features in _features(member)]
+    return found
 
 
-def _components(vectors: np.ndarray) -> np.ndarray:
-    """The first principal components, float32 [rows, at most `HINTS`], of variance 1 in the mean."""
-    if not vectors.shape[1]:
-        return vectors
-    centred = vectors.astype(np.float64) - vectors.mean(axis=0)
-    _, directions = np.linalg.eigh(centred.T @ centred)
-    components = centred @ directions[:, ::-1][:, :HINTS]
-    return (components / max(components.std(), 1e-9)).astype(np.float32)
+def _normaliser(sample: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Brings features [n, any number] like those of the sample to mean 0 and, in the mean of all, to variance 1; more
+    than `FEATURES` to so many principal components."""
+    mean = sample.mean(axis=0)
+    directions = np.linalg.svd(sample - mean, full_matrices=False)[2][:FEATURES].T if len(mean) > FEATURES else None
+
+    def centred(features: np.ndarray) -> np.ndarray:
+        return features - mean if directions is None else (features - mean) @ directions
+
+    scale = max(float(centred(sample).std()), 1e-6) if len(mean) else 1.0
+    return lambda features: centred(features) / scale
 
 
 def _unlabelled(job: Job, personal: Redactor | None, data_key: str | None) -> list[str]:
-    """Texts of `train.unlabelled` that stand neither in the validation nor in the test part."""
+    """Texts of `train.unlabelled` that stand in no part of the data set."""
     if job.train.unlabelled is None:
         return []
-    known = {fold(text) for part in ("validation", "test") for text in rows_of(job.dataset, part)[0]}
+    known = {fold(text) for part in ("train", "validation", "test") for text in rows_of(job.dataset, part)[0]}
     found = []
     with tempfile.TemporaryDirectory() as scratch:
         settings = SourceSettings(source=job.train.unlabelled, data_key=data_key)
@@ -157,11 +160,12 @@ def _made_up(texts: Sequence[str], count: int, seed: int) -> Iterator[str]:
     to five words is kept."""
     generator = np.random.default_rng(seed)
     split = [_units(text) for text in texts]
+    alike = {between: [units for units, other in split if other == between] for between in (" ", "")}
     everything = np.array([unit for units, _ in split for unit in units], dtype=object)
     for number in range(count if len(everything) else 0):
         units, between = split[number // 2 % len(split)]
         if number % 2:
-            other, _ = split[generator.integers(len(split))]
+            other = alike[between][generator.integers(len(alike[between]))]
             changed = units[: generator.integers(len(units) + 1)] + other[generator.integers(len(other) + 1) :]
         else:
             changed = _reworded(units, everything, generator)

@@ -173,6 +173,7 @@ def encode(
         for texts, targets, weights in part:
             pending.append(encode_block(texts, targets, weights, encoders))
             size += sum(values.nbytes for ragged in pending[-1].inputs for values in ragged.values.values())
+            size += targets.nbytes
             if size > BLOCK_BYTES:
                 joined(pending).save(unfinished / f"{count:05}.npz")
                 pending, size, count = [], 0, count + 1
@@ -228,5 +229,5 @@ def encode_part(dataset: Dataset, part: str, encoders: Sequence[Encoder], folder
 
 def training_texts(dataset: Dataset) -> Iterator[str]:
     """The texts of the training part, one after the other."""
-    for texts, _, _ in read_part(dataset, "train"):
-        yield from texts
+    for batch in Rows(dataset.train).batches(4096, ["text"]):
+        yield from batch["texts"]

@@ -90,15 +90,15 @@ def _tagging(settings: LossSettings) -> Loss:
     return loss
 
 
-def with_hints(loss: Loss, labels: int) -> Loss:
-    """A loss of more columns than `labels`: `loss` of the first, and of the others their mean squared error (Romero et
-    al. 2015)."""
+def with_features(loss: Loss, labels: int) -> Loss:
+    """The loss of a student that learns features as well: `loss` of the first `labels` columns of targets and outputs,
+    and of the others the mean squared error (after Romero et al. 2015), which weighs as much."""
 
-    def whole(targets: Any, outputs: Any) -> Any:
-        missed = tf.reduce_mean(tf.square(targets[:, labels:] - outputs[:, labels:]), axis=-1)
-        return loss(targets[:, :labels], outputs[:, :labels]) + missed
+    def both(targets: Any, outputs: Any) -> Any:
+        squared_error = tf.reduce_mean(tf.square(targets[:, labels:] - outputs[:, labels:]), axis=-1)
+        return loss(targets[:, :labels], outputs[:, :labels]) + squared_error
 
-    return whole
+    return both
 
 
 def _inverse(shares: np.ndarray, classes: int) -> np.ndarray:

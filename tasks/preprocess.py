@@ -41,7 +41,7 @@ def preprocess(
     with scratch_folder(folder) as scratch, engine(scratch, data.memory) as duck:
         _gather(duck, checked, own, notes)
         sizes = _classes(duck, kind, data, notes)
-        _divide(duck, kind, [name for name in ("validation", "test") if name not in own], data, seed)
+        _divide(duck, kind, [name for name in ("test", "validation") if name not in own], data, seed)
         names = ["train", "validation", "test"]
         rows = {name: _write(duck, name, name in own, kind, seed, scratch, notes) for name in names}
         if empty := [name for name in names if rows[name] == 0]:
@@ -117,8 +117,11 @@ def _divide(
     duck: duckdb.DuckDBPyConnection, kind: LabelKind, missing: list[str], data: DataSettings, seed: int
 ) -> None:
     """Table `parts`: the part of every group. Within each stratum the groups are put in order of their hash; a
-    missing part takes its share of them, one at least where there are three, in all about `held_out_rows` rows at
-    most."""
+    missing part takes its share of them, one at least where there are three, each part about `held_out_rows` rows at
+    most.
+
+    The test part comes first: when more rows make its share smaller, no row of another part comes into it.
+    """
     most = data.held_out_rows / max(_count(duck, "rows"), 1)
     shares = {"validation": min(data.validation_share, most), "test": min(data.test_share, most)}
     low, cuts = "0", []
@@ -130,14 +133,14 @@ def _divide(
     duck.execute(
         f"""CREATE TABLE parts AS SELECT "group", {case} AS part FROM (
             SELECT "group", count(*) OVER (PARTITION BY stratum) AS n,
-                row_number() OVER (PARTITION BY stratum ORDER BY {_place(seed)}, "group") AS place
+                row_number() OVER (PARTITION BY stratum ORDER BY {_place(seed, "part")}, "group") AS place
             FROM (SELECT "group", min({kind.stratum}) AS stratum FROM rows WHERE {kind.known} GROUP BY 1))"""
     )
 
 
-def _place(seed: int) -> str:
-    """A number that `seed` and the group decide."""
-    return f"""md5_number_lower("group" || {literal(f"/{seed}")})"""
+def _place(seed: int, what: str) -> str:
+    """A number that `seed` and the group decide, another one for each purpose."""
+    return f"""md5_number_lower("group" || {literal(f"/{what}/{seed}")})"""
 
 
 def _write(
@@ -147,7 +150,7 @@ def _write(
     path = scratch / f"{name}.parquet"
     duck.execute(
         f"""COPY (SELECT * EXCLUDE (source, line, kept) REPLACE ({kind.kept} AS label), {kind.target} AS target,
-                CAST(1 AS FLOAT) AS weight FROM {rows} WHERE {kind.known} ORDER BY {_place(seed)}, text, label)
+                CAST(1 AS FLOAT) AS weight FROM {rows} WHERE {kind.known} ORDER BY {_place(seed, "order")}, text, label)
             TO {literal(path)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 50000)"""
     )
     written = pq.read_metadata(path).num_rows

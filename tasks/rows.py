@@ -1,6 +1,6 @@
 """Reading a part of the split: all at once where it is small, else in batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,13 @@ class Rows:
         """int64 [rows]; rows of one group must not be parted between folds."""
         return _array(pq.read_table(self.path, columns=["group"]).column(0).combine_chunks())
 
-    def batches(self, size: int) -> Iterator[dict[str, Any]]:
+    def batches(self, size: int, columns: Sequence[str] = ("text", "target", "weight")) -> Iterator[dict[str, Any]]:
         """Batches of at most `size` rows: `texts` (list), and where present `targets`, `weights` (arrays).
 
         Only one row group is held at a time.
         """
         file = pq.ParquetFile(self.path)
-        names = [name for name in ("text", "target", "weight") if name in file.schema_arrow.names]
+        names = [name for name in columns if name in file.schema_arrow.names]
         for batch in file.iter_batches(batch_size=size, columns=names):
             yield {
                 f"{name}s": batch.column(name).to_pylist() if name == "text" else _array(batch.column(name))

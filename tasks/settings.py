@@ -77,8 +77,8 @@ class DataSettings(Settings):
     test_share: float = Field(default=0.15, gt=0, lt=0.5)
     """Share of the rows kept untouched until the end, when no test source is given."""
     held_out_rows: int = Field(default=100_000, gt=0)
-    """Most rows of either share: an accuracy of 90 % then has a standard error of 0.1 points, and every further row
-    costs its answers by every variant."""
+    """About the most rows that either share takes: an accuracy of 90 % then has a standard error of 0.1 points, and
+    every further row costs its answers by every variant."""
     refit: bool | None = None
     """Train the chosen model again on training and validation rows together; when not set, where the effort's time
     allows it and the validation rows are no own source's."""

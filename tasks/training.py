@@ -19,7 +19,7 @@ from tasks.checkpoint import Checkpoint
 from tasks.distribution import Devices, devices
 from tasks.examples import Batch, Examples, encode_part
 from tasks.kinds import KINDS
-from tasks.losses import LOSSES, LossSettings, with_hints
+from tasks.losses import LOSSES, LossSettings, with_features
 from tasks.machine import shared_cores
 from tasks.manifests import Dataset, content_of
 from tasks.settings import TrainSettings
@@ -105,7 +105,7 @@ def fit(
     Args:
         build: makes the model with seeded initial weights; its inputs are a dictionary by the names that
             the encoders give, its output is `logits`. Called once more at the end for the float32 model.
-            Where the targets have more columns than there are labels, what its last layer sees learns those as well.
+            Targets of more columns than there are labels hold features as well, which its last layer's input learns.
         encoders: those of the model, fitted already.
         recipe: what the user set by hand takes precedence over it.
     """
@@ -172,11 +172,11 @@ class _Loop:
         )
         with place.strategy.scope():
             keras.utils.set_random_seed(job.seed)
-            self.model = self.learner = build()
-            if hints := _hints(train, job.dataset):
-                self.learner = _with_hints(self.model, hints)
-                self.loss = with_hints(self.loss, len(prior))
-            self.variables, rates = trainable(self.learner, recipe.rates)
+            self.model = self.trained = build()
+            if features := _features(train, job.dataset):
+                self.trained = _with_features(self.model, features)
+                self.loss = with_features(self.loss, len(prior))
+            self.variables, rates = trainable(self.trained, recipe.rates)
             self.optimiser = AdamW(self.variables, rates, recipe.decay, recipe.clip)
         self._step = tf.function(self._one_step, input_signature=self._signature(), reduce_retracing=True)
         self._forward = forward(self.model)
@@ -191,14 +191,14 @@ class _Loop:
         self.samples = 0
         self.checkpoint = Checkpoint(
             job.folder / "checkpoint.npz",
-            content_of(job.dataset.content, job.train, recipe, job.seed, [v.shape for v in self.learner.variables]),
+            content_of(job.dataset.content, job.train, recipe, job.seed, [v.shape for v in self.trained.variables]),
         )
         self.saved = self.reported = time.monotonic()
         self.timed: tuple[float, float] | None = None
 
     @property
     def _state(self) -> list[Any]:
-        return [*self.learner.variables, *self.optimiser.variables]
+        return [*self.trained.variables, *self.optimiser.variables]
 
     def _signature(self) -> list[Any] | None:
         """What a step is traced for, once; what goes to several replicas has no such form."""
@@ -280,7 +280,7 @@ class _Loop:
 
     def _gradients(self, inputs: Any, targets: Any, weights: Any) -> Any:
         with tf.GradientTape() as tape:
-            outputs = tf.cast(self.learner(inputs, training=True), tf.float32)
+            outputs = tf.cast(self.trained(inputs, training=True), tf.float32)
             loss = tf.reduce_sum(weights * self.loss(targets, outputs))
         gradients = tape.gradient(loss, [variable.value for variable in self.variables])
         if self.place.replicas > 1:
@@ -344,17 +344,16 @@ class _Loop:
         self.curves = saved.values["curves"]
 
 
-def _hints(train: Examples, dataset: Dataset) -> int:
-    """How many columns the targets have beside those of the labels: what a teacher saw in a text."""
+def _features(train: Examples, dataset: Dataset) -> int:
+    """How many columns the targets have beside those of the labels: a teacher's features of a text."""
     kind, targets = KINDS[dataset.task], train.block(0).targets
     return targets.shape[1] - len(dataset.labels) if kind.pooled and targets.ndim > 1 else 0
 
 
-def _with_hints(model: keras.Model, width: int) -> keras.Model:
-    """The model with the hints beside its logits, float32 [n, labels + width], from what its last layer sees."""
-    seen = model.get_layer("logits").input
-    hints = keras.layers.Dense(width, dtype="float32", name="hints")(seen)
-    return keras.Model(model.input, keras.layers.Concatenate(dtype="float32")([model.outputs[0], hints]))
+def _with_features(model: keras.Model, width: int) -> keras.Model:
+    """The model with features beside its logits, float32 [n, labels + width]: a dense layer of its last one's input."""
+    features = keras.layers.Dense(width, dtype="float32", name="features")(model.get_layer("logits").input)
+    return keras.Model(model.input, keras.layers.Concatenate(dtype="float32")([model.outputs[0], features]))
 
 
 def weigh(train: Examples, dataset: Dataset, settings: TrainSettings) -> tuple[np.ndarray | None, np.ndarray]:

@@ -63,7 +63,11 @@ class Architecture(Protocol):
     space: Mapping[str, Range]
 
     def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
-        """Why this structure is not tried on this data; None when it is."""
+        """Why this structure is not tried on this data; None when it is.
+
+        Raises:
+            InputError: `train` sets what cannot be, or would have no effect.
+        """
         ...
 
     def hyper(self, dataset: Dataset, effort: Effort) -> dict[str, Any]:

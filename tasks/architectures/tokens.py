@@ -53,13 +53,23 @@ class TokenModel:
     )
 
     def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
-        return None if dataset.task in KINDS else f"it cannot learn {dataset.task}"
+        if dataset.task not in KINDS:
+            return f"it cannot learn {dataset.task}"
+        place, by_hand = f"train.hyper.{self.name}", train.hyper.get(self.name, {})
+        vectors = by_hand.get("vectors", _vectors_of(dataset))
+        if vectors not in _VECTORS:
+            raise InputError(f"{place}.vectors: there is no {vectors!r}; there are {', '.join(_VECTORS)}")
+        if vectors == PRETRAINED and (unused := _LEARNED & by_hand.keys()):
+            raise InputError(
+                f"{place}.{min(unused)}: the pieces are those of a pre-trained encoder; "
+                f"set {place}.vectors to {OWN!r} to have them learned from the texts"
+            )
+        return None
 
     def hyper(self, dataset: Dataset, effort: Effort) -> Hyper:
         small = dataset.rows["train"] < SMALL
         general = {
-            # A tag needs the case of its word, which the packaged encoder's tokenizer folds.
-            "vectors": PRETRAINED if KINDS[dataset.task].pooled else OWN,
+            "vectors": _vectors_of(dataset),
             # Of few texts whole words are learned, however rare; case tells names and abbreviations.
             "vocabulary": 40_000 if small else 20_000,
             "min_frequency": 1 if small else 2,
@@ -81,15 +91,6 @@ class TokenModel:
 
     def fit(self, job: Job) -> Candidate:
         hyper = job.hyper_of(self)
-        if hyper["vectors"] not in _VECTORS:
-            wrong = f"train.hyper.{self.name}.vectors: there is no {hyper['vectors']!r}"
-            raise InputError(f"{wrong}; there are {', '.join(_VECTORS)}")
-        learned = _LEARNED & job.train.hyper.get(self.name, {}).keys() if hyper["vectors"] == PRETRAINED else set()
-        if learned:
-            raise InputError(
-                f"train.hyper.{self.name}.{min(learned)}: the pieces are those of a pre-trained encoder; "
-                f"set train.hyper.{self.name}.vectors to {OWN!r} to have them learned from the texts"
-            )
         encoder, vectors = _VECTORS[hyper["vectors"]](job, hyper)
         size = encoder.tokenizer.get_vocab_size() if vectors is None else len(vectors)
         settings = encoder.settings
@@ -115,6 +116,11 @@ class TokenModel:
         recipe = Recipe(**{name: hyper[name] for name in names}, xla=self.xla)
         trained = fit(job, build, [encoder], recipe)
         return save(job, self.name, trained, {settings.file: encoder.dump()}, [settings], hyper)
+
+
+def _vectors_of(dataset: Dataset) -> str:
+    # A tag needs the case of its word, which the packaged encoder's tokenizer folds.
+    return PRETRAINED if KINDS[dataset.task].pooled else OWN
 
 
 def _own(job: Job, hyper: Hyper) -> tuple[TokenEncoder, np.ndarray | None]:

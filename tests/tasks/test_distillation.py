@@ -3,11 +3,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from bentos.text_classifier.personal_data import Redactor
 from tasks import distillation
-from tasks.architectures import Job
+from tasks.architectures import Job, architectures
+from tasks.convert import export_graph
 from tasks.distillation import student, taught
 from tasks.ensemble import ensemble
 from tasks.manifests import Candidate, TaskName
@@ -16,6 +18,7 @@ from tasks.sealed_files import seal_file
 from tasks.settings import TrainSettings
 from tasks.train import train
 from tests.tasks.keys import key_file
+from tests.tasks.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset
 
 
@@ -33,26 +36,57 @@ def test_a_student_learns_from_its_teacher_and_from_unlabelled_texts(tmp_path: P
     assert made.score > 0.7
     assert made.folder == tmp_path / "student" / made.settings["structure"]
     assert [one.name for one in (tmp_path / "student").iterdir() if one.is_dir()] == [made.settings["structure"]]
-    targets = Rows(tmp_path / "student" / "taught.parquet").targets()
-    assert targets.dtype == np.float32
-    assert ((targets >= 0) & (targets <= 1)).all()
-    assert targets.shape == (made.settings["texts"], len(data.labels))
+    assert not (tmp_path / "student" / "taught.parquet").exists()
 
 
-def test_what_the_last_layers_of_a_teacher_and_of_its_members_see_stands_beside_its_answers(tmp_path: Path) -> None:
-    data = make_dataset(tmp_path / "data", rows=60)
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_targets_are_the_probabilities_and_features_of_a_teacher_or_of_its_members(
+    tmp_path: Path, task: TaskName
+) -> None:
+    data = make_dataset(tmp_path / "data", task, rows=60)
     job = Job(data, tmp_path, TrainSettings(epochs=2), "quick", 13)
     linear, bag = (train(name, replace(job, folder=tmp_path / name)) for name in ("linear", "bag"))
     together = ensemble(replace(job, folder=tmp_path / "ensemble"), [linear, bag])
     texts = Rows(data.train).texts()
-    columns = []
+    features = []
     for teacher in (linear, bag, together):
         targets = Rows(taught(job, teacher, texts).train).targets()
-        assert targets[:, :3].sum(axis=1) == pytest.approx(np.ones(len(texts)), abs=1e-4)
-        columns.append(targets[:, 3:])
-    assert [one.shape[1] for one in columns] == [0, 64, 64]
-    assert columns[1].std() == pytest.approx(1.0)
-    assert columns[2] == pytest.approx(columns[1], abs=1e-2)
+        assert targets.dtype == np.float32
+        assert ((targets[:, :3] >= 0) & (targets[:, :3] <= 1)).all()
+        features.append(targets[:, 3:])
+    assert [one.shape[1] for one in features] == [0, 64, 64]
+    assert features[1].std() == pytest.approx(1.0, rel=1e-3)
+    assert features[2] == pytest.approx(features[1], abs=1e-2)
+    taught_job = replace(job, dataset=taught(job, bag, texts), folder=tmp_path / "pupil")
+    assert architectures()["bag"].fit(taught_job).score > 0.5
+
+
+@pytest.mark.parametrize("name", ["lstm", "encoder", "stack", "ensemble"])
+def test_a_graph_with_features_computes_nothing_twice(tmp_path: Path, name: str) -> None:
+    data = make_dataset(tmp_path / "data", rows=60)
+    weights = make_folder(tmp_path / "minilm", "bert")
+    job = Job(data, tmp_path, TrainSettings(pretrained=str(weights), epochs=1), "quick", 13)
+    names = ("encoder", "stack") if name == "ensemble" else (name,)
+    trained = [train(one, replace(job, folder=tmp_path / one)) for one in names]
+    teacher = ensemble(replace(job, folder=tmp_path / name), trained) if name == "ensemble" else trained[0]
+    costly = []
+    for view in (None, distillation._with_features):
+        export_graph(teacher, tmp_path / "graph", view)
+        operators = [node.op_type for node in onnx.load(str(tmp_path / "graph" / "model.onnx")).graph.node]
+        costly.append(sum(operator in ("MatMul", "Gemm", "LSTM") for operator in operators))
+    assert costly[1] == costly[0] > 0
+
+
+def test_many_features_become_as_many_components_as_are_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distillation, "FEATURES", 2)
+    random = np.random.default_rng(3)
+    features = (random.normal(size=(500, 2)) @ random.normal(size=(2, 9)) * 7 + 5).astype(np.float32)
+    made = distillation._normaliser(features[:300])(features)
+    assert made.shape == (500, 2)
+    assert made[:300].mean(axis=0) == pytest.approx([0.0, 0.0], abs=1e-3)
+    assert made[:300].std() == pytest.approx(1.0, rel=1e-3)
+    distances = [np.linalg.norm(rows[0] - rows[1:], axis=1) for rows in (features, made)]
+    assert distances[0] / distances[1] == pytest.approx(np.full(499, distances[0][0] / distances[1][0]), rel=1e-3)
 
 
 def test_unlabelled_texts_follow_the_policy_of_personal_data_and_may_be_sealed(tmp_path: Path) -> None:
@@ -72,6 +106,23 @@ def test_made_up_texts_hold_words_of_the_texts_and_are_the_same_each_time() -> N
     assert len(set(made)) > 20
     assert {word for text in made for word in text.split()} <= {word for text in texts for word in text.split()}
     assert made == list(distillation._made_up(texts, 50, seed=3))
+
+
+def test_every_other_text_is_the_beginning_of_one_and_the_end_of_another() -> None:
+    texts = ["a b c d e f", "u v w x y z"]
+    made = list(distillation._made_up(texts, 200, seed=3))[1::2]
+    joined = [text for text in made if set("abcdef") & set(text.split()) and set("uvwxyz") & set(text.split())]
+    assert len(joined) > 20
+    assert all("".join(text.split()) and sorted(text[:1]) for text in made)
+    for text in joined:
+        first = [word for word in text.split() if word in "abcdef"]
+        last = [word for word in text.split() if word in "uvwxyz"]
+        assert (" ".join(first) in texts[0], " ".join(last) in texts[1]) == (True, True)
+
+
+def test_texts_with_and_without_spaces_are_not_joined() -> None:
+    made = list(distillation._made_up(["one two three", "今天天气很好我们去公园"], 100, seed=3))[1::2]
+    assert not [text for text in made if any(letter in text for letter in "今天气很好我们去公园") and " " in text]
 
 
 def test_texts_without_spaces_are_made_up_of_characters() -> None:

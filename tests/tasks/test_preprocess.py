@@ -63,6 +63,38 @@ def test_of_many_rows_no_more_are_held_out_than_figures_need(tmp_path: Path) -> 
     assert dataset.rows == {"train": 360, "validation": 20, "test": 20}
 
 
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_no_row_of_another_part_comes_into_the_test_part_when_it_takes_a_smaller_share(
+    tmp_path: Path, task: str
+) -> None:
+    entries = [
+        {
+            "text": f"number {n // 2}{'!' * (n % 2)}",
+            "label": [f"class {n % 7}"] if task == "multi" else f"class {n % 7}",
+        }
+        for n in range(0, 1200, 1)
+    ]
+    data = DataSettings(held_out_rows=90)
+    found = [
+        parts(preprocess(checked(rows, tmp_path / name), None, None, data, TrainSettings(), 13, tmp_path / name))
+        for name, rows in (("few", entries[:600]), ("many", entries))
+    ]
+    before = {text for texts in found[0].values() for text in texts}
+    assert 80 <= len(found[1]["test"]) <= 100
+    assert 20 <= len(before & set(found[1]["test"])) < len(found[0]["test"])
+    assert before & set(found[1]["test"]) <= set(found[0]["test"])
+
+
+def test_any_head_of_a_part_is_a_fair_sample(tmp_path: Path) -> None:
+    rare = [{"text": f"rare {kind} {n}", "label": f"rare {kind}"} for kind in range(60) for n in range(4)]
+    dataset = split(
+        [*ENTRIES, *ENTRIES, *({"text": f"more {n}", "label": "class 0"} for n in range(1000)), *rare], tmp_path
+    )
+    labels = Rows(dataset.train).labels()
+    few = [label.startswith("rare") for label in labels]
+    assert sum(few[: len(few) // 3]) == pytest.approx(sum(few) / 3, rel=0.3)
+
+
 def test_shuffled_source_gives_the_same_files(tmp_path: Path) -> None:
     shuffled = random.Random(1).sample(ENTRIES, len(ENTRIES))
     first, second = split(ENTRIES, tmp_path / "a"), split(shuffled, tmp_path / "b")

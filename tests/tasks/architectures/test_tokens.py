@@ -9,6 +9,7 @@ from bentos.text_classifier.model import TextModel
 from tasks.architectures import Job, architectures
 from tasks.convert import convert
 from tasks.errors import InputError
+from tasks.plan import plan
 from tasks.pretrained.folder import open_folder
 from tasks.rows import Rows
 from tasks.settings import TrainSettings
@@ -61,11 +62,11 @@ def test_another_beginning_of_vectors_is_refused(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", rows=60)
     train = TrainSettings(hyper={"cnn": {"vectors": "glove"}})
     with pytest.raises(InputError, match=r"train\.hyper\.cnn\.vectors: there is no 'glove'; there are own, pretrained"):
-        architectures()["cnn"].fit(Job(dataset, tmp_path, train, "quick", 13))
+        plan(dataset, train, "standard", speed=1.0)
 
 
 def test_how_pieces_are_learned_is_refused_where_they_are_an_encoders(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", rows=60)
     train = TrainSettings(hyper={"cnn": {"vocabulary": 500, "width": 8}})
     with pytest.raises(InputError, match=r"cnn\.vocabulary: .* set train\.hyper\.cnn\.vectors to 'own'"):
-        architectures()["cnn"].fit(Job(dataset, tmp_path, train, "quick", 13))
+        plan(dataset, train, "standard", speed=1.0)
