@@ -63,20 +63,14 @@ def load_keras(folder: Path) -> keras.Model:
     return model
 
 
-def export_graph(
-    candidate: Candidate, folder: Path, view: Callable[[keras.Model], keras.Model] | None = None
-) -> keras.Model:
-    """Writes the model folder (`model.json`, `model.onnx`, encoders' files); gives the Keras model.
-
-    Args:
-        view: makes of the model the one whose graph is written.
-    """
+def export_graph(candidate: Candidate, folder: Path) -> keras.Model:
+    """Writes the model folder (`model.json`, `model.onnx`, encoders' files); gives the Keras model."""
     manifest = parse((candidate.folder / MANIFEST).read_bytes())
     folder.mkdir(parents=True, exist_ok=True)
     for name in [MANIFEST, *(settings.file for settings in manifest.encoders if settings.file)]:
         shutil.copyfile(candidate.folder / name, folder / name)
     model = load_keras(candidate.folder)
-    write_onnx(view(model) if view else model, folder / GRAPH)
+    write_onnx(model, folder / GRAPH)
     _check_graph(folder / GRAPH, candidate.name)
     return model
 

@@ -1,13 +1,12 @@
 """A fast student of a slow teacher, trained on what the teacher makes of many more texts than have a label.
 
-After Hinton, Vinyals and Dean (2015): the student learns the teacher's probabilities and, after Romero et al. (2015),
-its features, the input of its last layer. Texts are made up after Tang et al. (2019): words left out, words of other
-texts put in their place, runs of words alone; and beginnings of one text with ends of another.
+After Hinton, Vinyals and Dean (2015), with made-up texts after Tang et al. (2019): words left out, words of other texts
+put in their place, runs of words alone; and beginnings of one text with ends of another.
 """
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from bentos.text_classifier.decoding import DECODERS
 from bentos.text_classifier.personal_data import Redactor
 from bentos.text_classifier.text import fold
 from tasks.architectures import Job, architectures
-from tasks.backend import keras
 from tasks.calibrate import open_model, rows_of
 from tasks.convert import export_graph
 from tasks.cross_validation import with_files
@@ -40,9 +38,6 @@ STRUCTURES: dict[str, dict[str, Any]] = {"bag": {}, "cnn": {"epochs": 20, "batch
 
 COPIES = 10
 """Made-up texts for each training text, where the teacher has the time."""
-
-FEATURES = 384
-"""Most of the teacher's features that are learned."""
 
 CORES = 1.5
 """By how much more the teacher answers in batches on all cores than one text at a time on one."""
@@ -83,59 +78,21 @@ def student(
 
 
 def taught(job: Job, teacher: Candidate, texts: Sequence[str]) -> Dataset:
-    """The data set with these texts for its training part, and for their targets the teacher's probabilities, followed
-    by its features where it has a dense last layer, or members that have."""
+    """The data set with these texts for its training part, and the teacher's probabilities for their targets."""
     rows = held_out(teacher, job.dataset)
     temperature = KINDS[job.dataset.task].temperature(*rows) if rows else 1.0
-    labels = len(job.dataset.labels)
     path = job.folder / "taught.parquet"
     with tempfile.TemporaryDirectory() as folder, pq.ParquetWriter(path, _SCHEMA) as file:
-        export_graph(teacher, Path(folder), _with_features)
+        export_graph(teacher, Path(folder))
         model = open_model(Path(folder))
         manifest = msgspec.structs.replace(model.manifest, temperature=temperature)
-        alike: Callable[[np.ndarray], np.ndarray] | None = None
         for start in range(0, len(texts), _CHUNK):
             chunk = list(texts[start : start + _CHUNK])
-            outputs = model.logits(chunk)
-            features = outputs[:, labels:]
-            alike = alike or _normaliser(features)
-            scores = DECODERS[job.dataset.task].scores(outputs[:, :labels], manifest)
-            targets = np.concatenate([scores, alike(features)], axis=1).astype(np.float32)
-            file.write_table(
-                pa.table({"text": chunk, "target": list(targets), "weight": np.ones(len(chunk))}, schema=_SCHEMA)
-            )
+            scores = DECODERS[job.dataset.task].scores(model.logits(chunk), manifest).astype(np.float32)
+            table = {"text": chunk, "target": list(scores), "weight": np.ones(len(chunk), np.float32)}
+            file.write_table(pa.table(table, schema=_SCHEMA))
             job.progress(0.7 * start / len(texts), f"{teacher.name} answers {len(texts):,} texts")
     return with_files(job.dataset, {"train": path})
-
-
-def _with_features(model: keras.Model) -> keras.Model:
-    """The model with one output, float32 [n, labels + features]: its logits, and its or its members' features."""
-    return keras.Model(model.input, keras.layers.Concatenate(dtype="float32")([model.outputs[0], *_features(model)]))
-
-
-def _features(model: keras.Model) -> list[Any]:
-    layers: list[Any] = model.layers
-    if dense := [layer for layer in layers if isinstance(layer, keras.layers.Dense)]:
-        return [dense[-1].input]
-    found = []
-    for member in layers:
-        if isinstance(member, keras.Model):
-            inputs = {entry.name: model.get_layer(entry.name).output for entry in member.inputs}
-            found += [keras.Model(member.input, features)(inputs) for features in _features(member)]
-    return found
-
-
-def _normaliser(sample: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Brings features [n, any number] like those of the sample to mean 0 and, in the mean of all, to variance 1; more
-    than `FEATURES` to so many principal components."""
-    mean = sample.mean(axis=0)
-    directions = np.linalg.svd(sample - mean, full_matrices=False)[2][:FEATURES].T if len(mean) > FEATURES else None
-
-    def centred(features: np.ndarray) -> np.ndarray:
-        return features - mean if directions is None else (features - mean) @ directions
-
-    scale = max(float(centred(sample).std()), 1e-6) if len(mean) else 1.0
-    return lambda features: centred(features) / scale
 
 
 def _unlabelled(job: Job, personal: Redactor | None, data_key: str | None) -> list[str]:

@@ -90,17 +90,6 @@ def _tagging(settings: LossSettings) -> Loss:
     return loss
 
 
-def with_features(loss: Loss, labels: int) -> Loss:
-    """The loss of a student that learns features as well: `loss` of the first `labels` columns of targets and outputs,
-    and of the others the mean squared error (after Romero et al. 2015), which weighs as much."""
-
-    def both(targets: Any, outputs: Any) -> Any:
-        squared_error = tf.reduce_mean(tf.square(targets[:, labels:] - outputs[:, labels:]), axis=-1)
-        return loss(targets[:, :labels], outputs[:, :labels]) + squared_error
-
-    return both
-
-
 def _inverse(shares: np.ndarray, classes: int) -> np.ndarray:
     """Weights by which `classes` classes of these shares count alike, of mean 1 over the examples (of no share: 1)."""
     inverse = 1.0 / (classes * np.where(shares > 0, shares, 1.0 / classes))

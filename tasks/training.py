@@ -19,7 +19,7 @@ from tasks.checkpoint import Checkpoint
 from tasks.distribution import Devices, devices
 from tasks.examples import Batch, Examples, encode_part
 from tasks.kinds import KINDS
-from tasks.losses import LOSSES, LossSettings, with_features
+from tasks.losses import LOSSES, LossSettings
 from tasks.machine import shared_cores
 from tasks.manifests import Dataset, content_of
 from tasks.settings import TrainSettings
@@ -105,7 +105,6 @@ def fit(
     Args:
         build: makes the model with seeded initial weights; its inputs are a dictionary by the names that
             the encoders give, its output is `logits`. Called once more at the end for the float32 model.
-            Targets of more columns than there are labels hold features as well, which its last layer's input learns.
         encoders: those of the model, fitted already.
         recipe: what the user set by hand takes precedence over it.
     """
@@ -172,11 +171,8 @@ class _Loop:
         )
         with place.strategy.scope():
             keras.utils.set_random_seed(job.seed)
-            self.model = self.trained = build()
-            if features := _features(train, job.dataset):
-                self.trained = _with_features(self.model, features)
-                self.loss = with_features(self.loss, len(prior))
-            self.variables, rates = trainable(self.trained, recipe.rates)
+            self.model = build()
+            self.variables, rates = trainable(self.model, recipe.rates)
             self.optimiser = AdamW(self.variables, rates, recipe.decay, recipe.clip)
         self._step = tf.function(self._one_step, input_signature=self._signature(), reduce_retracing=True)
         self._forward = forward(self.model)
@@ -191,14 +187,14 @@ class _Loop:
         self.samples = 0
         self.checkpoint = Checkpoint(
             job.folder / "checkpoint.npz",
-            content_of(job.dataset.content, job.train, recipe, job.seed, [v.shape for v in self.trained.variables]),
+            content_of(job.dataset.content, job.train, recipe, job.seed, [v.shape for v in self.model.variables]),
         )
         self.saved = self.reported = time.monotonic()
         self.timed: tuple[float, float] | None = None
 
     @property
     def _state(self) -> list[Any]:
-        return [*self.trained.variables, *self.optimiser.variables]
+        return [*self.model.variables, *self.optimiser.variables]
 
     def _signature(self) -> list[Any] | None:
         """What a step is traced for, once; what goes to several replicas has no such form."""
@@ -263,9 +259,7 @@ class _Loop:
         batch = filled(batch, -(-rows // self.place.replicas) * self.place.replicas)
         weights = batch.weights
         if self.class_weights is not None:
-            soft = batch.targets.ndim > 1
-            labels = len(self.class_weights)
-            each = (batch.targets[:, :labels] @ self.class_weights) if soft else self.class_weights[batch.targets]
+            each = batch.targets @ self.class_weights if batch.targets.ndim > 1 else self.class_weights[batch.targets]
             weights = weights * each
         weights = (weights / max(float(weights.sum()), 1e-9)).astype(np.float32)
         shares = self.place.shares
@@ -280,8 +274,8 @@ class _Loop:
 
     def _gradients(self, inputs: Any, targets: Any, weights: Any) -> Any:
         with tf.GradientTape() as tape:
-            outputs = tf.cast(self.trained(inputs, training=True), tf.float32)
-            loss = tf.reduce_sum(weights * self.loss(targets, outputs))
+            logits = tf.cast(self.model(inputs, training=True), tf.float32)
+            loss = tf.reduce_sum(weights * self.loss(targets, logits))
         gradients = tape.gradient(loss, [variable.value for variable in self.variables])
         if self.place.replicas > 1:
             gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
@@ -344,18 +338,6 @@ class _Loop:
         self.curves = saved.values["curves"]
 
 
-def _features(train: Examples, dataset: Dataset) -> int:
-    """How many columns the targets have beside those of the labels: a teacher's features of a text."""
-    kind, targets = KINDS[dataset.task], train.block(0).targets
-    return targets.shape[1] - len(dataset.labels) if kind.pooled and targets.ndim > 1 else 0
-
-
-def _with_features(model: keras.Model, width: int) -> keras.Model:
-    """The model with features beside its logits, float32 [n, labels + width]: a dense layer of its last one's input."""
-    features = keras.layers.Dense(width, dtype="float32", name="features")(model.get_layer("logits").input)
-    return keras.Model(model.input, keras.layers.Concatenate(dtype="float32")([model.outputs[0], features]))
-
-
 def weigh(train: Examples, dataset: Dataset, settings: TrainSettings) -> tuple[np.ndarray | None, np.ndarray]:
     """The weight of each class's rows, or None where all weigh the same, and each label's share of the rows.
 
@@ -363,7 +345,7 @@ def weigh(train: Examples, dataset: Dataset, settings: TrainSettings) -> tuple[n
     """
     kind = KINDS[dataset.task]
     labels = len(kind.outputs(dataset.labels))
-    counts = np.sum([kind.counts(block.targets, block.weights, labels) for block in train.blocks()], axis=0)[:labels]
+    counts = np.sum([kind.counts(block.targets, block.weights, labels) for block in train.blocks()], axis=0)
     prior = (counts / max(sum(train.block_rows), 1)).astype(np.float32)
     balanced = settings.class_weights == "balanced" or (
         settings.class_weights == "auto" and dataset.profile.imbalance >= IMBALANCE

@@ -3,22 +3,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 
 from bentos.text_classifier.personal_data import Redactor
 from tasks import distillation
-from tasks.architectures import Job, architectures
-from tasks.convert import export_graph
+from tasks.architectures import Job
 from tasks.distillation import student, taught
-from tasks.ensemble import ensemble
 from tasks.manifests import Candidate, TaskName
 from tasks.rows import Rows
 from tasks.sealed_files import seal_file
 from tasks.settings import TrainSettings
 from tasks.train import train
 from tests.tasks.keys import key_file
-from tests.tasks.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset
 
 
@@ -40,53 +36,22 @@ def test_a_student_learns_from_its_teacher_and_from_unlabelled_texts(tmp_path: P
 
 
 @pytest.mark.parametrize("task", ["single", "multi"])
-def test_targets_are_the_probabilities_and_features_of_a_teacher_or_of_its_members(
-    tmp_path: Path, task: TaskName
+def test_targets_are_the_probabilities_of_the_teacher(
+    tmp_path: Path, task: TaskName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(distillation, "_CHUNK", 25)
     data = make_dataset(tmp_path / "data", task, rows=60)
-    job = Job(data, tmp_path, TrainSettings(epochs=2), "quick", 13)
-    linear, bag = (train(name, replace(job, folder=tmp_path / name)) for name in ("linear", "bag"))
-    together = ensemble(replace(job, folder=tmp_path / "ensemble"), [linear, bag])
+    job = Job(data, tmp_path, TrainSettings(), "quick", 13)
+    teacher = train("linear", replace(job, folder=tmp_path / "linear"))
     texts = Rows(data.train).texts()
-    features = []
-    for teacher in (linear, bag, together):
-        targets = Rows(taught(job, teacher, texts).train).targets()
-        assert targets.dtype == np.float32
-        assert ((targets[:, :3] >= 0) & (targets[:, :3] <= 1)).all()
-        features.append(targets[:, 3:])
-    assert [one.shape[1] for one in features] == [0, 64, 64]
-    assert features[1].std() == pytest.approx(1.0, rel=1e-3)
-    assert features[2] == pytest.approx(features[1], abs=1e-2)
-    taught_job = replace(job, dataset=taught(job, bag, texts), folder=tmp_path / "pupil")
-    assert architectures()["bag"].fit(taught_job).score > 0.5
-
-
-@pytest.mark.parametrize("name", ["lstm", "encoder", "stack", "ensemble"])
-def test_a_graph_with_features_computes_nothing_twice(tmp_path: Path, name: str) -> None:
-    data = make_dataset(tmp_path / "data", rows=60)
-    weights = make_folder(tmp_path / "minilm", "bert")
-    job = Job(data, tmp_path, TrainSettings(pretrained=str(weights), epochs=1), "quick", 13)
-    names = ("encoder", "stack") if name == "ensemble" else (name,)
-    trained = [train(one, replace(job, folder=tmp_path / one)) for one in names]
-    teacher = ensemble(replace(job, folder=tmp_path / name), trained) if name == "ensemble" else trained[0]
-    costly = []
-    for view in (None, distillation._with_features):
-        export_graph(teacher, tmp_path / "graph", view)
-        operators = [node.op_type for node in onnx.load(str(tmp_path / "graph" / "model.onnx")).graph.node]
-        costly.append(sum(operator in ("MatMul", "Gemm", "LSTM") for operator in operators))
-    assert costly[1] == costly[0] > 0
-
-
-def test_many_features_become_as_many_components_as_are_learned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distillation, "FEATURES", 2)
-    random = np.random.default_rng(3)
-    features = (random.normal(size=(500, 2)) @ random.normal(size=(2, 9)) * 7 + 5).astype(np.float32)
-    made = distillation._normaliser(features[:300])(features)
-    assert made.shape == (500, 2)
-    assert made[:300].mean(axis=0) == pytest.approx([0.0, 0.0], abs=1e-3)
-    assert made[:300].std() == pytest.approx(1.0, rel=1e-3)
-    distances = [np.linalg.norm(rows[0] - rows[1:], axis=1) for rows in (features, made)]
-    assert distances[0] / distances[1] == pytest.approx(np.full(499, distances[0][0] / distances[1][0]), rel=1e-3)
+    made = taught(job, teacher, texts)
+    rows = Rows(made.train)
+    targets = rows.targets()
+    assert (rows.texts(), targets.dtype, made.rows["train"]) == (texts, np.float32, 60)
+    assert ((targets >= 0) & (targets <= 1)).all()
+    assert (
+        (targets > 0.5) == (np.eye(3)[Rows(data.train).targets()] if task == "single" else Rows(data.train).targets())
+    ).mean() > 0.9
 
 
 def test_unlabelled_texts_follow_the_policy_of_personal_data_and_may_be_sealed(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tasks.backend import tf
-from tasks.losses import LOSSES, LossSettings, with_features
+from tasks.losses import LOSSES, LossSettings
 from tasks.tagging import UNTAGGED
 
 LOGITS = tf.constant([[2.0, 0.0, -1.0], [0.1, 0.2, 0.3]])
@@ -73,12 +73,3 @@ def test_balanced_tags_count_alike_and_one_that_never_occurs_harms_nothing() -> 
     first, second = -log_softmax(logits[0])[[0, 1], [0, 1]] / (2 * prior[:2])
     third = -log_softmax(logits[1])[0, 0] / (2 * 0.8)
     assert losses.numpy() == pytest.approx([(first + second) / 2, third], rel=1e-5)
-
-
-def test_features_add_their_mean_squared_error() -> None:
-    plain = LOSSES["single"](LossSettings("cross_entropy", np.full(2, 0.5, np.float32)))
-    targets = np.array([[1.0, 0.0, 3.0, 1.0], [0.0, 1.0, 0.0, 0.0]], np.float32)
-    outputs = np.array([[2.0, 1.0, 1.0, 1.0], [0.5, 0.5, 0.0, 0.0]], np.float32)
-    both = with_features(plain, 2)(tf.constant(targets), tf.constant(outputs)).numpy()
-    alone = plain(tf.constant(targets[:, :2]), tf.constant(outputs[:, :2])).numpy()
-    assert both - alone == pytest.approx([2.0, 0.0])

@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import tasks.training
 from tasks.architectures import Job
 from tasks.backend import keras
-from tasks.cross_validation import with_parts
 from tasks.examples import training_texts
 from tasks.manifests import Dataset
 from tasks.settings import TrainSettings
@@ -164,44 +161,6 @@ def test_xla_learns_the_same(tmp_path: Path, dataset: Dataset) -> None:
     plain = run(make_job(tmp_path / "plain", dataset), replace(RECIPE, epochs=1))
     compiled = run(make_job(tmp_path / "xla", dataset, TrainSettings(xla="on")), replace(RECIPE, epochs=1))
     assert compiled.curves["loss"] == pytest.approx(plain.curves["loss"], rel=0.2)
-
-
-def with_features(dataset: Dataset, file: Path) -> Dataset:
-    """Soft targets, and beside them two columns that say whether a text is of each of the first two labels."""
-    table = pq.read_table(dataset.train)
-    labels = np.eye(3, dtype=np.float32)[table["target"].to_numpy()]
-    targets = pa.array(np.concatenate([labels, labels[:, :2]], axis=1).tolist(), pa.list_(pa.float32()))
-    return with_parts(dataset, {"train": (table.set_column(2, "target", targets), file)})
-
-
-def test_features_beside_soft_targets_are_learned_and_are_no_part_of_the_model(
-    tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = make_job(tmp_path / "features", with_features(dataset, tmp_path / "train.parquet"))
-    trained = run(job)
-    plain = run(make_job(tmp_path / "plain", dataset))
-    assert trained.logits.shape == (40, 3)
-    assert trained.metrics["accuracy"] > 0.9
-    assert [one.shape for one in trained.model.weights] == [one.shape for one in plain.model.weights]
-    assert trained.curves["loss"][0] > plain.curves["loss"][0] + 0.2, "the squared error of both columns counts"
-    assert trained.curves["loss"][-1] < plain.curves["loss"][-1] + 0.1, "and falls"
-    monkeypatch.setattr(tasks.training, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(tasks.training, "REPORT_SECONDS", 0.0)
-    again = make_job(tmp_path / "again", job.dataset, progress=interrupt_at(0.4))
-    with pytest.raises(KeyboardInterrupt):
-        run(again)
-    seen: list[float] = []
-    resumed = run(replace(again, progress=lambda share, text: seen.append(share)))
-    assert seen[0] >= 0.4
-    assert equal(trained, resumed)
-
-
-@pytest.mark.parametrize("train", [TrainSettings(class_weights="balanced"), TrainSettings(mixed_precision="on")])
-def test_features_are_learned_with_weights_and_in_mixed_precision(
-    tmp_path: Path, dataset: Dataset, train: TrainSettings
-) -> None:
-    job = make_job(tmp_path / "features", with_features(dataset, tmp_path / "train.parquet"), train)
-    assert run(job).metrics["accuracy"] > 0.9
 
 
 def test_the_rate_rises_and_falls() -> None:
