@@ -31,7 +31,7 @@ def calibrate(
     logits: np.ndarray | None = None,
     alike: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[Path, dict[str, Any]]:
-    """Copies the model folder to `out` with temperature, thresholds and scope rule of its own.
+    """Copies the model folder to `out` with temperature, exponent, thresholds and scope rule of its own.
 
     All are fitted on the logits of this very variant, so that what quantisation changed is included.
 
@@ -41,7 +41,7 @@ def calibrate(
             structure and nearly the same rows was not trained on.
 
     Returns:
-        `out`, and what was fitted: temperature, thresholds, rows, and the validation part's
+        `out`, and what was fitted: temperature, exponent, thresholds, rows, and the validation part's
         calibration before and after.
     """
     model = open_model(folder)
@@ -50,18 +50,21 @@ def calibrate(
     logits = model.logits(texts) if logits is None else logits
     held_out = [(logits, targets), *([alike] if alike else [])]
     fitted_on = np.concatenate([one[0] for one in held_out]), np.concatenate([one[1] for one in held_out])
-    temperature = kind.temperature(*fitted_on)
+    temperature, exponent = kind.power(*fitted_on) if kind.power else (kind.temperature(*fitted_on), 1.0)
     thresholds = kind.thresholds(*fitted_on, temperature) if kind.thresholds else None
     scope = None
     if model.manifest.privacy is None:
         # The rule knows the training texts' n-grams, which a privacy budget does not cover.
         seen = list(islice(training_texts(dataset), SCOPE_TEXTS))
         scope = fit_scope(model, seen, texts)
-    fitted = msgspec.structs.replace(model.manifest, temperature=temperature, thresholds=thresholds, scope=scope)
+    fitted = msgspec.structs.replace(
+        model.manifest, temperature=temperature, exponent=exponent, thresholds=thresholds, scope=scope
+    )
     write_folder(folder, out, fitted)
     before, after = (outcome(logits, targets, manifest) for manifest in (model.manifest, fitted))
     return out, {
         "temperature": temperature,
+        "exponent": exponent,
         "thresholds": thresholds,
         "rows": len(fitted_on[0]),
         "validation": {"before": calibration_of(before), "after": calibration_of(after)},

@@ -59,7 +59,7 @@ def evaluate(
     validation_scores = model.scores(logits)
     texts, targets = rows_of(dataset, "test", model.encoders)
     logits = model.logits(texts, told=saying(within(progress, 0.3, 0.7), "answering the test part"))
-    uncalibrated = msgspec.structs.replace(model.manifest, temperature=1.0)
+    uncalibrated = msgspec.structs.replace(model.manifest, temperature=1.0, exponent=1.0)
     result = outcome(logits, targets, model.manifest)
     kind = KINDS[dataset.task]
     measured = measure(result, seed, kind.figures)

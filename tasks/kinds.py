@@ -23,7 +23,7 @@ class Kind:
 
     `outcome` takes probabilities, targets and manifest for the full figures of a test part, of which
     `figures` names those that mean something here. `temperature` takes logits and targets, `thresholds`
-    those and the temperature, to calibrate what is served.
+    those and the temperature, to calibrate what is served; where there is `power`, it gives temperature and exponent.
 
     `outputs` names a model's outputs, of the class names. `align` brings the targets of texts into the form that
     a model with these encoders learns; `counts` then gives the weighted examples of each output. `names` are the
@@ -38,6 +38,7 @@ class Kind:
     figures: tuple[str, ...]
     temperature: Callable[[np.ndarray, np.ndarray], float]
     thresholds: Callable[[np.ndarray, np.ndarray, float], list[float]] | None = None
+    power: Callable[[np.ndarray, np.ndarray], tuple[float, float]] | None = None
     outputs: Callable[[list[str]], list[str]] = list
     align: Callable[[Sequence[str], np.ndarray, Sequence[Encoder], list[str]], np.ndarray] = (
         lambda texts, targets, encoders, classes: targets
@@ -96,6 +97,7 @@ KINDS: dict[str, Kind] = {
         outcome.single,
         ("macro_f1", "weighted_f1", "macro_precision", "macro_recall", "matthews"),
         scaling.softmax_temperature,
+        power=scaling.softmax_power,
     ),
     "multi": Kind(
         "micro_f1",

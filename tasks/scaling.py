@@ -7,7 +7,11 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_expit, log_softmax
 
 _NARROWEST, _WIDEST = np.log(0.02), np.log(50.0)
+_STEEPEST = np.log(5.0)
 _LEAST_POSITIVES = 20
+
+POWER_ROWS = 2_000
+"""Below so many rows a second parameter follows chance; see docs/decisions.md."""
 
 
 def softmax_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
@@ -28,6 +32,38 @@ def softmax_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
         return -float(((1.0 - doubt) * likelihood[index, targets] + doubt * likelihood.mean(axis=1)).mean())
 
     return _minimum(loss)
+
+
+def softmax_power(logits: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    """Temperature and exponent with the highest likelihood, where there are rows enough for both; else exponent 1.
+
+    The exponent is the power of each logit's distance from the largest one, which the temperature then divides. The
+    order of the answers stays.
+
+    Args:
+        logits: float [rows, labels].
+        targets: int [rows].
+    """
+    rows, labels = logits.shape
+    temperature = softmax_temperature(logits, targets)
+    if rows < POWER_ROWS or labels < 2:
+        return temperature, 1.0
+    index = np.arange(rows)
+    doubt = 1.0 / (rows + 2.0)
+    distances = logits.max(axis=1, keepdims=True) - logits.astype(np.float64)
+
+    def loss(parameters: np.ndarray) -> float:
+        likelihood = log_softmax(-(distances ** np.exp(parameters[1])) / np.exp(parameters[0]), axis=1)
+        return -float(((1.0 - doubt) * likelihood[index, targets] + doubt * likelihood.mean(axis=1)).mean())
+
+    found = minimize(
+        loss,
+        [np.log(temperature), 0.0],
+        method="Nelder-Mead",
+        bounds=[(-np.inf, np.inf), (-_STEEPEST, _STEEPEST)],
+        options={"xatol": 1e-3, "fatol": 1e-6},
+    ).x
+    return float(np.exp(found[0])), float(np.exp(found[1]))
 
 
 def sigmoid_line(margins: np.ndarray, targets: np.ndarray) -> tuple[float, float]:

@@ -71,9 +71,11 @@ def whole_answer(prediction: Prediction, options: Options, count: int) -> list[s
 
 
 def softmax(logits: np.ndarray, manifest: Manifest) -> np.ndarray:
-    """Probabilities over the last axis after the temperature, float32."""
-    scaled = logits / manifest.temperature
-    scaled -= scaled.max(axis=-1, keepdims=True)
+    """Probabilities over the last axis after exponent and temperature, float32."""
+    scaled = logits - logits.max(axis=-1, keepdims=True)
+    if manifest.exponent != 1.0:
+        scaled = -np.power(-scaled, manifest.exponent)
+    scaled /= manifest.temperature
     np.exp(scaled, out=scaled)
     scaled /= scaled.sum(axis=-1, keepdims=True)
     return scaled

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bentos.text_classifier.decoding import DECODERS
 from bentos.text_classifier.manifest import MANIFEST
 from bentos.text_classifier.model import TextModel
 from tasks.calibrate import calibrate
@@ -45,6 +46,24 @@ def test_what_is_fitted_replaces_what_was_there(tmp_path: Path) -> None:
     out, _ = calibrate(folder, noisy_dataset(tmp_path / "data"), tmp_path / "out")
     again, _ = calibrate(out, noisy_dataset(tmp_path / "data"), tmp_path / "again")
     assert TextModel.load(again).manifest == TextModel.load(out).manifest
+
+
+def test_of_many_rows_an_exponent_is_fitted_which_changes_no_answer(tmp_path: Path) -> None:
+    folder = grams_folder(tmp_path / "model")
+    random = np.random.default_rng(5)
+    logits = random.normal(size=(4000, len(LABELS)))
+    weights = np.exp(-((logits.max(axis=1, keepdims=True) - logits) ** 2.5))
+    shares = (weights / weights.sum(axis=1, keepdims=True)).cumsum(axis=1)
+    alike = logits, (shares > random.random((4000, 1))).argmax(axis=1)
+    out, fitted = calibrate(folder, noisy_dataset(tmp_path / "data", noise=0.3), tmp_path / "out", alike=alike)
+    model = TextModel.load(out)
+    assert model.manifest.exponent == fitted["exponent"] != 1.0
+    sure = DECODERS["single"].scores(np.array([[1.0, 0.5, -2.0], [3.0, 3.0, 0.0]], np.float32), model.manifest)
+    wanted = np.exp(-(np.array([[0, 0.5, 3.0], [0, 0, 3.0]]) ** fitted["exponent"]) / fitted["temperature"])
+    assert sure.dtype == np.float32
+    assert sure == pytest.approx(wanted / wanted.sum(axis=1, keepdims=True), abs=1e-5)
+    texts = [sentence("food"), "atom goal goal", "", "nothing known"]
+    assert [one.label for one in model.predict(texts)] == [one.label for one in TextModel.load(folder).predict(texts)]
 
 
 def test_rows_that_a_like_model_did_not_see_count_as_much_as_its_own(tmp_path: Path) -> None:

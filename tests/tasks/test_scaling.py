@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from tasks.scaling import f1_thresholds, sigmoid_line, sigmoid_temperature, softmax_temperature
+from tasks.scaling import f1_thresholds, sigmoid_line, sigmoid_temperature, softmax_power, softmax_temperature
 
 
 def test_softmax_temperature_finds_how_much_too_sure_the_logits_are() -> None:
@@ -14,6 +14,22 @@ def test_softmax_temperature_finds_how_much_too_sure_the_logits_are() -> None:
     )
     assert softmax_temperature(logits * 3, targets) == pytest.approx(3.0, rel=0.03)
     assert softmax_temperature(logits / 4, targets) == pytest.approx(0.25, rel=0.03)
+
+
+def test_softmax_power_finds_by_what_power_distances_were_bent() -> None:
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(20_000, 4)) * 2
+    weights = np.exp(logits)
+    targets = (weights.cumsum(axis=1) / weights.sum(axis=1, keepdims=True) > generator.random((20_000, 1))).argmax(
+        axis=1
+    )
+    distances = logits.max(axis=1, keepdims=True) - logits
+    bent = 7.0 - distances**0.5
+    temperature, exponent = softmax_power(bent, targets)
+    assert (temperature, exponent) == (pytest.approx(1.0, rel=0.05), pytest.approx(2.0, rel=0.05))
+    assert softmax_power(logits * 3, targets) == (pytest.approx(3.0, rel=0.1), pytest.approx(1.0, rel=0.05))
+    few = slice(1_000)
+    assert softmax_power(bent[few], targets[few]) == (softmax_temperature(bent[few], targets[few]), 1.0)
 
 
 def test_margins_of_one_against_the_rest_become_probabilities() -> None:
