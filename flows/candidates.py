@@ -30,6 +30,9 @@ STUDENT_SHARE = 0.1
 """Of the effort's time, for the teacher's answers and again for each structure that is taught."""
 
 
+SEATS = 4
+"""Trials of a search at a time where there are machines for them; of more, each would know too little of the others."""
+
 CPUS = 2
 """Of a training; from more a small model gains little, while another training has full use of them."""
 
@@ -56,6 +59,11 @@ class _Training:
         from tasks.train import train_fold
 
         train_fold(self.name, self._job(folder, progress), number)
+
+    def trial_seat(self, number: int, folder: Path, progress: Progress) -> None:
+        from tasks.train import train_trials
+
+        train_trials(self.name, self._job(folder, progress), number)
 
     def _job(self, folder: Path, progress: Progress) -> Job:
         return Job(
@@ -161,12 +169,15 @@ class Candidates:
         if before:
             hyper |= found(before)
         training = _Training(name, dataset, config.train, effort, seed, config.seed, hyper, trials)
+        parts = [partial(training.fold, number) for number in range(folds)]
+        if trials > 1:
+            parts = [partial(training.trial_seat, seat) for seat in range(min(trials, SEATS))]
         return Stage(
             title,
             partial(training.whole, folds),
             (name, dataset, config.train, effort, seed, config.seed, hyper, trials, folds),
             _summary,
-            parts=tuple(partial(training.fold, number) for number in range(folds)),
+            parts=tuple(parts),
         )
 
     def _runner(self) -> TaskRunner[Any] | None:

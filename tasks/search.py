@@ -20,6 +20,7 @@ from tasks.progress import within
 
 FOLDER = "search"
 CANDIDATE = "candidate.json"
+_SEAT = "seat"
 UNPRUNED = 3
 """Trials that run to their end whatever they show, for others to be compared with."""
 
@@ -30,18 +31,23 @@ def search(job: Job, structure: Architecture, trials: int) -> Candidate:
     The first trial has the values derived from data and effort, so that a search never ends with worse ones. The
     others are suggested by a tree-structured Parzen estimator (Bergstra et al. 2011); a training that is behind the
     median of the others after the same epoch is broken off. A journal in the job's folder keeps what was tried: a
-    search that was killed goes on, with the training that was under way from its checkpoint, to the same end.
+    search that was killed goes on, with the training that was under way from its checkpoint, and to the same end
+    where nobody else takes part.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    folder = job.folder / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(folder / "journal.log"))),
-        pruner=MedianPruner(n_startup_trials=UNPRUNED),
-        study_name=structure.name,
-        direction="maximize",
-        load_if_exists=True,
-    )
+    take_part(job, structure, trials)
+    study = _study(job, structure)
+    best = Candidate.model_validate_json((job.folder / FOLDER / str(study.best_trial.number) / CANDIDATE).read_text())
+    return best.model_copy(update={"settings": best.settings | {"trials": trials}})
+
+
+def take_part(job: Job, structure: Architecture, trials: int, seat: int | None = None) -> None:
+    """Runs trials of a search until all `trials` are begun, beside other processes with the same job, if any.
+
+    Args:
+        seat: tells those processes apart. Each goes on with the trial that was killed in its own seat; without a
+            seat, with anybody's.
+    """
+    study = _study(job, structure)
     # What the user has set by hand is not searched.
     by_hand = job.train.hyper.get(structure.name, {})
     free = {
@@ -51,11 +57,22 @@ def search(job: Job, structure: Architecture, trials: int) -> Candidate:
     }
     space = {name: _distribution(values) for name, values in free.items()}
     derived = job.hyper_of(structure)
-    while _finished(study) < trials:
-        _run(job, structure, study, space, {name: derived[name] for name in space}, trials)
-        _keep_best(study, folder)
-    best = Candidate.model_validate_json((folder / str(study.best_trial.number) / CANDIDATE).read_text())
-    return best.model_copy(update={"settings": best.settings | {"trials": trials}})
+    while trial := _next(job, study, space, {name: derived[name] for name in space}, trials, seat):
+        _run(job, structure, study, trial, trials)
+        _keep_best(study, job.folder / FOLDER)
+
+
+def _study(job: Job, structure: Architecture) -> Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder = job.folder / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    return optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(folder / "journal.log"))),
+        pruner=MedianPruner(n_startup_trials=UNPRUNED),
+        study_name=structure.name,
+        direction="maximize",
+        load_if_exists=True,
+    )
 
 
 def found(candidate: Candidate) -> dict[str, Any]:
@@ -64,23 +81,35 @@ def found(candidate: Candidate) -> dict[str, Any]:
     return {name: candidate.settings[name] for name in space}
 
 
-def _run(
+def _next(
     job: Job,
-    structure: Architecture,
     study: Study,
     space: dict[str, BaseDistribution],
     derived: dict[str, Any],
     trials: int,
-) -> None:
-    """The trial that a kill interrupted, or the next one."""
-    trial = _under_way(study)
-    if trial is None:
-        number = len(study.get_trials(deepcopy=False))
-        if number == 0:
-            study.enqueue_trial(derived)
-        # A sampler for each trial: what it suggests then depends on the trials before, not on when it was started.
-        study.sampler = TPESampler(seed=job.seed + number)
-        trial = study.ask(space)
+    seat: int | None,
+) -> Trial | None:
+    """The trial that a kill interrupted, or the next one; None when all are begun."""
+    if killed := _under_way(study, seat):
+        return killed
+    number = len(study.get_trials(deepcopy=False))
+    if number >= trials:
+        return None
+    if number == 0 and not seat:
+        study.enqueue_trial(derived)
+    # A sampler for each trial: what it suggests then depends on the trials before, not on when it was started.
+    study.sampler = TPESampler(seed=job.seed + number, constant_liar=seat is not None)
+    trial = study.ask(space)
+    if trial.number >= trials:
+        # Others have begun the last ones in the meantime.
+        study.tell(trial, state=TrialState.FAIL)
+        return None
+    if seat is not None:
+        trial.set_user_attr(_SEAT, seat)
+    return trial
+
+
+def _run(job: Job, structure: Architecture, study: Study, trial: Trial, trials: int) -> None:
     place = job.folder / FOLDER / str(trial.number)
     place.mkdir(exist_ok=True)
     work = replace(
@@ -105,18 +134,18 @@ def _run(
 
 
 def _keep_best(study: Study, folder: Path) -> None:
-    for place in folder.iterdir():
-        if place.is_dir() and place.name != str(study.best_trial.number):
-            shutil.rmtree(place)
+    # Listed before the best is asked for: one of these that is not the best then never becomes it.
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    best = study.best_trial.number
+    for trial in ended:
+        if trial.number != best:
+            shutil.rmtree(folder / str(trial.number), ignore_errors=True)
 
 
-def _finished(study: Study) -> int:
-    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
-
-
-def _under_way(study: Study) -> Trial | None:
+def _under_way(study: Study, seat: int | None) -> Trial | None:
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        return Trial(study, trial._trial_id)
+        if seat is None or trial.user_attrs.get(_SEAT) == seat:
+            return Trial(study, trial._trial_id)
     return None
 
 

@@ -43,6 +43,13 @@ def train_fold(name: str, job: Job, number: int) -> None:
     held_out_logits(job, _structure(name).fit, number)
 
 
+def train_trials(name: str, job: Job, seat: int) -> None:
+    """Some of the trials of what `train` will do in the same folder, beside others in other seats."""
+    from tasks.search import take_part
+
+    take_part(job, _structure(name), job.trials, seat)
+
+
 def _structure(name: str) -> Architecture:
     known = architectures()
     if name not in known:

@@ -4,6 +4,9 @@ import io
 from pathlib import Path
 
 import pytest
+from optuna import load_study
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.trial import TrialState
 from prefect import flow
 
 from flows.candidates import Candidates
@@ -24,11 +27,17 @@ ROUNDING = 0.01
 
 
 def trained(
-    folder: Path, dataset: Dataset, runner: RunnerName, seeds: int | None = None, epochs: int = 2
+    folder: Path,
+    dataset: Dataset,
+    runner: RunnerName,
+    seeds: int | None = None,
+    epochs: int = 2,
+    trials: dict[str, int] | None = None,
 ) -> tuple[list[Candidate], str]:
     said = io.StringIO()
     limit = dict.fromkeys(NAMES, 60.0)
-    planned = Plan(names=NAMES, seconds=limit, allowed=limit, folds=FOLDS, budget=120.0)
+    folds = 0 if trials else FOLDS
+    planned = Plan(names=NAMES, seconds=limit, allowed=limit, folds=folds, trials=trials or {}, budget=120.0)
     config = RetrainConfig(runner=runner, train=TrainSettings(epochs=epochs, seeds=seeds))
 
     @flow
@@ -62,3 +71,13 @@ def test_only_who_cannot_be_told_from_the_best_is_trained_with_more_seeds(tmp_pa
     assert [one.name for one in alike] == NAMES
     assert [line.split(",")[1].split()[:2] for line in said.splitlines() if "seed" in line] == [["seed", "14"]] * 2
     assert all(len(one.scores) == 2 and one.score == pytest.approx(sum(one.scores) / 2) for one in alike)
+
+
+def test_trials_of_a_search_are_shared_out_too(tmp_path: Path) -> None:
+    made, _ = trained(tmp_path / "run", make_dataset(tmp_path / "data"), "dask", trials={"bag": 3})
+    assert [one.settings.get("trials") for one in made] == [None, 3]
+    storage = JournalStorage(JournalFileBackend(str(made[1].folder.parent / "journal.log")))
+    tried = load_study(study_name="bag", storage=storage).get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+    assert len(tried) == 3
+    assert all("seat" in one.user_attrs for one in tried)
+    assert made[1].score == max(one.value for one in tried if one.value is not None)

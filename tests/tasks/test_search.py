@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from tasks.architectures import Job, Range
 from tasks.manifests import Candidate, Dataset
-from tasks.search import FOLDER, search
+from tasks.search import FOLDER, search, take_part
 from tasks.settings import Effort, TrainSettings
 from tests.tasks.judged import candidate, dataset, rows
 
@@ -116,3 +117,28 @@ def test_progress_tells_the_trial_and_never_falls(job: Job) -> None:
     assert [text for _, text in told] == [f"trial {number} of 4, epoch 2" for number in range(1, 5)]
     assert [share for share, _ in told] == sorted(share for share, _ in told)
     assert told[-1][0] == 7 / 8
+
+
+def test_several_take_part_and_begin_no_trial_too_many(job: Job) -> None:
+    structures = [Parabola() for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda seat: take_part(job, structures[seat], 10, seat), range(3)))
+    tried = [one for structure in structures for one in structure.tried]
+    assert len(tried) == 10
+    assert {"rate": 0.5, "units": 2} in tried
+    last = Parabola()
+    found = search(job, last, 10)
+    assert last.tried == []
+    assert found.settings["rate"] == min((one["rate"] for one in tried), key=lambda rate: abs(np.log(rate / 0.03)))
+    assert [entry for entry in found.folder.parent.iterdir() if entry.is_dir()] == [found.folder]
+
+
+def test_a_killed_trial_is_taken_up_in_its_own_seat_or_by_who_comes_last(job: Job) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        take_part(job, Parabola(killed_at=1), 3, seat=0)
+    other = Parabola()
+    take_part(job, other, 3, seat=1)
+    assert len(other.tried) == 1, "of three trials two are begun in seat 0"
+    last = Parabola()
+    assert search(job, last, 3).settings["trials"] == 3
+    assert len(last.tried) == 1
