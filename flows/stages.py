@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from prefect import Task, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.exceptions import UnfinishedRun
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import TaskRunner
 
@@ -109,21 +110,30 @@ class Stages:
         started = time.monotonic()
         kept = {stage.name: self._is_kept(stage) for stage in stages}
         with runner:
-            futures = {self._submit(runner, stage, runs=not kept[stage.name]): stage for stage in stages}
-            for future in as_completed(list(futures)):
-                stage = futures[future]
-                result = future.result(raise_on_failure=False)
+            submitted = [self._submit(runner, stage, runs=not kept[stage.name]) for stage in stages]
+            stage_of = {futures[-1]: stage for futures, stage in zip(submitted, stages, strict=True)}
+            for future in as_completed(list(stage_of)):
+                try:
+                    result = future.result(raise_on_failure=False)
+                except UnfinishedRun:
+                    # A part of it has failed, whose error comes below.
+                    continue
                 if isinstance(result, Record):
+                    stage = stage_of[future]
                     self._finished(stage, cast(Result, result), started, kept=kept[stage.name])
-            return [cast(Result, future.result()) for future in futures]
+            return [cast(Result, [future.result() for future in futures][-1]) for futures in submitted]
 
-    def _submit(self, running: TaskRunner[Any], stage: Stage[Result], *, runs: bool) -> PrefectFuture[Record]:
+    def _submit(self, running: TaskRunner[Any], stage: Stage[Result], *, runs: bool) -> list[PrefectFuture[Any]]:
+        """The stage's parts, and last the stage itself."""
+        if runs and (self._folder(stage) / MANIFEST).exists():
+            # What lies there is damaged, and no part may go on with it.
+            shutil.rmtree(self._folder(stage))
         whole = {"name": stage.name, "folder": self._folder(stage)}
         parts = [
             running.submit(_run_part.with_options(task_run_name=f"{stage.name}, part {number}"), whole | {"work": part})
             for number, part in enumerate(stage.parts if runs else (), start=1)
         ]
-        return running.submit(self._task(stage), whole | {"work": stage.work}, wait_for=parts)
+        return [*parts, running.submit(self._task(stage), whole | {"work": stage.work}, wait_for=parts)]
 
     def _folder(self, stage: Stage[Any]) -> Path:
         return self.folder / f"{stage.name.replace(' ', '-')}-{stage.key[:16]}"

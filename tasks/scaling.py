@@ -37,28 +37,29 @@ def softmax_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
 def softmax_power(logits: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
     """Temperature and exponent with the highest likelihood, where there are rows enough for both; else exponent 1.
 
-    The exponent is the power of each logit's distance from the largest one, which the temperature then divides. The
-    order of the answers stays.
+    The exponent bends each logit's distance d from the largest one to ((1 + d)^exponent - 1) / exponent (Box and Cox
+    1964), which the temperature then divides. Where d is small nothing is bent, so that the order of the answers stays.
 
     Args:
         logits: float [rows, labels].
         targets: int [rows].
     """
     rows, labels = logits.shape
-    temperature = softmax_temperature(logits, targets)
+    alone = softmax_temperature(logits, targets)
     if rows < POWER_ROWS or labels < 2:
-        return temperature, 1.0
+        return alone, 1.0
     index = np.arange(rows)
     doubt = 1.0 / (rows + 2.0)
-    distances = logits.max(axis=1, keepdims=True) - logits.astype(np.float64)
+    distances = np.log1p(logits.max(axis=1, keepdims=True) - logits.astype(np.float64))
 
     def loss(parameters: np.ndarray) -> float:
-        likelihood = log_softmax(-(distances ** np.exp(parameters[1])) / np.exp(parameters[0]), axis=1)
+        temperature, exponent = np.exp(parameters)
+        likelihood = log_softmax(-np.expm1(exponent * distances) / (exponent * temperature), axis=1)
         return -float(((1.0 - doubt) * likelihood[index, targets] + doubt * likelihood.mean(axis=1)).mean())
 
     found = minimize(
         loss,
-        [np.log(temperature), 0.0],
+        [np.log(alone), 0.0],
         method="Nelder-Mead",
         bounds=[(-np.inf, np.inf), (-_STEEPEST, _STEEPEST)],
         options={"xatol": 1e-3, "fatol": 1e-6},

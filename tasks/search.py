@@ -20,7 +20,7 @@ from tasks.progress import within
 
 FOLDER = "search"
 CANDIDATE = "candidate.json"
-_SEAT = "seat"
+_SEAT, _DERIVED = "seat", "derived values are enqueued"
 UNPRUNED = 3
 """Trials that run to their end whatever they show, for others to be compared with."""
 
@@ -36,6 +36,7 @@ def search(job: Job, structure: Architecture, trials: int) -> Candidate:
     """
     take_part(job, structure, trials)
     study = _study(job, structure)
+    _keep_best(study, job.folder / FOLDER)
     best = Candidate.model_validate_json((job.folder / FOLDER / str(study.best_trial.number) / CANDIDATE).read_text())
     return best.model_copy(update={"settings": best.settings | {"trials": trials}})
 
@@ -90,15 +91,17 @@ def _next(
     seat: int | None,
 ) -> Trial | None:
     """The trial that a kill interrupted, or the next one; None when all are begun."""
-    if killed := _under_way(study, seat):
+    if killed := _under_way(study, trials, seat):
         return killed
-    number = len(study.get_trials(deepcopy=False))
+    number = sum(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False))
     if number >= trials:
         return None
-    if number == 0 and not seat:
+    if _DERIVED not in study.user_attrs:
         study.enqueue_trial(derived)
+        study.set_user_attr(_DERIVED, True)
     # A sampler for each trial: what it suggests then depends on the trials before, not on when it was started.
-    study.sampler = TPESampler(seed=job.seed + number, constant_liar=seat is not None)
+    own = job.seed + number + 1000 * (seat or 0)
+    study.sampler = TPESampler(seed=own, constant_liar=seat is not None)
     trial = study.ask(space)
     if trial.number >= trials:
         # Others have begun the last ones in the meantime.
@@ -127,10 +130,10 @@ def _run(job: Job, structure: Architecture, study: Study, trial: Trial, trials: 
     try:
         made = structure.fit(work)
     except optuna.TrialPruned:
-        study.tell(trial, state=TrialState.PRUNED)
+        study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
     else:
         (place / CANDIDATE).write_text(made.model_dump_json())
-        study.tell(trial, made.score)
+        study.tell(trial, made.score, skip_if_finished=True)
 
 
 def _keep_best(study: Study, folder: Path) -> None:
@@ -142,9 +145,9 @@ def _keep_best(study: Study, folder: Path) -> None:
             shutil.rmtree(folder / str(trial.number), ignore_errors=True)
 
 
-def _under_way(study: Study, seat: int | None) -> Trial | None:
+def _under_way(study: Study, trials: int, seat: int | None) -> Trial | None:
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if seat is None or trial.user_attrs.get(_SEAT) == seat:
+        if trial.number < trials and (seat is None or trial.user_attrs.get(_SEAT) == seat):
             return Trial(study, trial._trial_id)
     return None
 

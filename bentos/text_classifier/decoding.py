@@ -74,7 +74,7 @@ def softmax(logits: np.ndarray, manifest: Manifest) -> np.ndarray:
     """Probabilities over the last axis after exponent and temperature, float32."""
     scaled = logits - logits.max(axis=-1, keepdims=True)
     if manifest.exponent != 1.0:
-        scaled = -np.power(-scaled, manifest.exponent)
+        scaled = -np.expm1(manifest.exponent * np.log1p(-scaled)) / manifest.exponent
     scaled /= manifest.temperature
     np.exp(scaled, out=scaled)
     scaled /= scaled.sum(axis=-1, keepdims=True)

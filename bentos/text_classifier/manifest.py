@@ -88,8 +88,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Everything beside the graph and the encoders' files that an answer depends on.
 
     `labels` stand in the order of the graph's logits. `temperature` divides the logits before
-    softmax (single, tagging) or sigmoid (multi); before that, `exponent` is the power to which their
-    distances from the largest one are raised (single). `thresholds`, one a label, decide which labels a
+    softmax (single, tagging) or sigmoid (multi); before that, `exponent` bends their distances d
+    from the largest one to ((1 + d)^exponent - 1) / exponent (single). `thresholds`, one a label, decide which labels a
     multi-label answer holds. A model with `privacy` has no `scope`, which would hold its training
     texts' n-grams. `lineage` ties data, code, model and bento together by content hash.
     """

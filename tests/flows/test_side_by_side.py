@@ -44,6 +44,10 @@ def die_once(folder: Path, progress: Progress) -> Package:
     return make("survived", folder, progress)
 
 
+def refuse_a_part(folder: Path, progress: Progress) -> None:
+    raise InputError("part 3 is bad")
+
+
 def stage(name: str, work: Callable[[Path, Progress], Package], parts: int = 0) -> Stage[Package]:
     pieces = tuple(partial(leave, number) for number in range(parts))
     return Stage(name, work, (name,), lambda made: made.tag, parts=pieces)
@@ -85,3 +89,21 @@ def test_the_error_of_a_stage_is_raised_as_it_is_and_the_others_are_kept(tmp_pat
         together(tmp_path, stage("bad", refuse), good)
     _, said = together(tmp_path, good)
     assert "kept" in said
+
+
+def test_the_error_of_a_part_is_raised_as_it_is_and_the_other_stages_end(tmp_path: Path) -> None:
+    bad = Stage("bad", partial(make, "bad"), ("bad",), lambda made: made.tag, parts=(refuse_a_part,))
+    good = stage("good", partial(make, "good"))
+    with pytest.raises(InputError, match="part 3 is bad"):
+        together(tmp_path, bad, good)
+    assert [file.parent.name.split("-")[0] for file in tmp_path.glob("*/manifest.json")] == ["good"]
+
+
+def test_a_damaged_stage_is_begun_anew_with_its_parts(tmp_path: Path) -> None:
+    parted = stage("parted", partial(make, "parted"), parts=2)
+    other = stage("other", partial(make, "other"))
+    (made, _), _ = together(tmp_path, parted, other)
+    (made.path / "process").write_text("damaged")
+    (again, _), said = together(tmp_path, parted, other)
+    assert again.size_bytes == 2
+    assert said.count("kept") == 1

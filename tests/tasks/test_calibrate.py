@@ -59,7 +59,8 @@ def test_of_many_rows_an_exponent_is_fitted_which_changes_no_answer(tmp_path: Pa
     model = TextModel.load(out)
     assert model.manifest.exponent == fitted["exponent"] != 1.0
     sure = DECODERS["single"].scores(np.array([[1.0, 0.5, -2.0], [3.0, 3.0, 0.0]], np.float32), model.manifest)
-    wanted = np.exp(-(np.array([[0, 0.5, 3.0], [0, 0, 3.0]]) ** fitted["exponent"]) / fitted["temperature"])
+    bent = ((1.0 + np.array([[0, 0.5, 3.0], [0, 0, 3.0]])) ** fitted["exponent"] - 1.0) / fitted["exponent"]
+    wanted = np.exp(-bent / fitted["temperature"])
     assert sure.dtype == np.float32
     assert sure == pytest.approx(wanted / wanted.sum(axis=1, keepdims=True), abs=1e-5)
     texts = [sentence("food"), "atom goal goal", "", "nothing known"]

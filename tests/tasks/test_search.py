@@ -133,6 +133,39 @@ def test_several_take_part_and_begin_no_trial_too_many(job: Job) -> None:
     assert [entry for entry in found.folder.parent.iterdir() if entry.is_dir()] == [found.folder]
 
 
+def test_the_derived_values_are_tried_whoever_comes_first(job: Job) -> None:
+    first = Parabola()
+    with pytest.raises(KeyboardInterrupt):
+        take_part(job, Parabola(killed_at=0), 4, seat=1)
+    take_part(job, first, 4, seat=0)
+    last = Parabola()
+    search(job, last, 4)
+    assert {"rate": 0.5, "units": 2} in [*first.tried, *last.tried]
+    assert len(first.tried) + len(last.tried) == 4
+
+
+def test_seats_that_see_the_same_trials_try_different_values(job: Job) -> None:
+    for seat in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            take_part(job, Parabola(killed_at=0), 3, seat)
+    structure = Parabola()
+    search(job, structure, 3)
+    assert len({one["rate"] for one in structure.tried}) == 3
+
+
+def test_a_kill_before_the_first_trial_is_asked_for_leaves_a_search_that_goes_on(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("optuna.study.Study.ask", killed)
+        with pytest.raises(KeyboardInterrupt):
+            search(job, Parabola(), 1)
+    assert search(job, Parabola(), 1).settings == {"rate": 0.5, "units": 2, "trials": 1}
+
+
 def test_a_killed_trial_is_taken_up_in_its_own_seat_or_by_who_comes_last(job: Job) -> None:
     with pytest.raises(KeyboardInterrupt):
         take_part(job, Parabola(killed_at=1), 3, seat=0)
