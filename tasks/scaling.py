@@ -57,13 +57,12 @@ def softmax_power(logits: np.ndarray, targets: np.ndarray) -> tuple[float, float
         likelihood = log_softmax(-np.expm1(exponent * distances) / (exponent * temperature), axis=1)
         return -float(((1.0 - doubt) * likelihood[index, targets] + doubt * likelihood.mean(axis=1)).mean())
 
-    found = minimize(
-        loss,
-        [np.log(alone), 0.0],
-        method="Nelder-Mead",
-        bounds=[(-np.inf, np.inf), (-_STEEPEST, _STEEPEST)],
-        options={"xatol": 1e-3, "fatol": 1e-6},
-    ).x
+    start = [np.log(alone), 0.0]
+    # The first steps that it takes by itself are shares of the start: none, where that is 0.
+    simplex = [start, [start[0] + 0.2, 0.0], [start[0], 0.2]]
+    options = {"xatol": 1e-3, "fatol": 1e-6, "initial_simplex": simplex}
+    bounds = [(-np.inf, np.inf), (-_STEEPEST, _STEEPEST)]
+    found = minimize(loss, start, method="Nelder-Mead", bounds=bounds, options=options).x
     return float(np.exp(found[0])), float(np.exp(found[1]))
 
 

@@ -16,7 +16,8 @@ def test_softmax_temperature_finds_how_much_too_sure_the_logits_are() -> None:
     assert softmax_temperature(logits / 4, targets) == pytest.approx(0.25, rel=0.03)
 
 
-def test_softmax_power_finds_by_what_power_distances_were_bent() -> None:
+@pytest.mark.parametrize("bent_by", [0.9, 2.0])
+def test_softmax_power_finds_how_distances_were_bent(bent_by: float) -> None:
     generator = np.random.default_rng(0)
     logits = generator.normal(size=(20_000, 4)) * 2
     weights = np.exp(logits)
@@ -24,12 +25,24 @@ def test_softmax_power_finds_by_what_power_distances_were_bent() -> None:
         axis=1
     )
     distances = logits.max(axis=1, keepdims=True) - logits
-    bent = 7.0 - (np.sqrt(1.0 + 2.0 * distances) - 1.0)
+    bent = 7.0 - ((1.0 + bent_by * distances) ** (1.0 / bent_by) - 1.0)
     temperature, exponent = softmax_power(bent, targets)
-    assert (temperature, exponent) == (pytest.approx(1.0, rel=0.05), pytest.approx(2.0, rel=0.05))
+    assert (temperature, exponent) == (pytest.approx(1.0, rel=0.05), pytest.approx(bent_by, rel=0.06))
     assert softmax_power(logits * 3, targets) == (pytest.approx(3.0, rel=0.1), pytest.approx(1.0, rel=0.05))
     few = slice(1_000)
     assert softmax_power(bent[few], targets[few]) == (softmax_temperature(bent[few], targets[few]), 1.0)
+
+
+def test_softmax_power_does_not_stop_where_it_starts() -> None:
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(4_000, 4)) * 4
+    weights = np.exp(logits)
+    targets = (weights.cumsum(axis=1) / weights.sum(axis=1, keepdims=True) > generator.random((4_000, 1))).argmax(
+        axis=1
+    )
+    distances = logits.max(axis=1, keepdims=True) - logits
+    bent = -((1.0 + 0.93 * distances) ** (1.0 / 0.93) - 1.0)
+    assert softmax_power(bent, targets) == (pytest.approx(0.970, abs=0.005), pytest.approx(0.923, abs=0.005))
 
 
 def test_margins_of_one_against_the_rest_become_probabilities() -> None:
