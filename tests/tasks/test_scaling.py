@@ -5,13 +5,17 @@ from sklearn.metrics import f1_score
 from tasks.scaling import f1_thresholds, sigmoid_line, sigmoid_temperature, softmax_power, softmax_temperature
 
 
+def drawn(logits: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """A label for each row, by the probabilities that softmax gives its logits."""
+    weights = np.exp(logits)
+    shares = weights.cumsum(axis=1) / weights.sum(axis=1, keepdims=True)
+    return (shares > generator.random((len(logits), 1))).argmax(axis=1)
+
+
 def test_softmax_temperature_finds_how_much_too_sure_the_logits_are() -> None:
     generator = np.random.default_rng(0)
     logits = generator.normal(size=(20_000, 5)) * 2
-    weights = np.exp(logits)
-    targets = (weights.cumsum(axis=1) / weights.sum(axis=1, keepdims=True) > generator.random((20_000, 1))).argmax(
-        axis=1
-    )
+    targets = drawn(logits, generator)
     assert softmax_temperature(logits * 3, targets) == pytest.approx(3.0, rel=0.03)
     assert softmax_temperature(logits / 4, targets) == pytest.approx(0.25, rel=0.03)
 
@@ -20,10 +24,7 @@ def test_softmax_temperature_finds_how_much_too_sure_the_logits_are() -> None:
 def test_softmax_power_finds_how_distances_were_bent(bent_by: float) -> None:
     generator = np.random.default_rng(0)
     logits = generator.normal(size=(20_000, 4)) * 2
-    weights = np.exp(logits)
-    targets = (weights.cumsum(axis=1) / weights.sum(axis=1, keepdims=True) > generator.random((20_000, 1))).argmax(
-        axis=1
-    )
+    targets = drawn(logits, generator)
     distances = logits.max(axis=1, keepdims=True) - logits
     bent = 7.0 - ((1.0 + bent_by * distances) ** (1.0 / bent_by) - 1.0)
     temperature, exponent = softmax_power(bent, targets)
@@ -36,10 +37,7 @@ def test_softmax_power_finds_how_distances_were_bent(bent_by: float) -> None:
 def test_softmax_power_does_not_stop_where_it_starts() -> None:
     generator = np.random.default_rng(0)
     logits = generator.normal(size=(4_000, 4)) * 4
-    weights = np.exp(logits)
-    targets = (weights.cumsum(axis=1) / weights.sum(axis=1, keepdims=True) > generator.random((4_000, 1))).argmax(
-        axis=1
-    )
+    targets = drawn(logits, generator)
     distances = logits.max(axis=1, keepdims=True) - logits
     bent = -((1.0 + 0.93 * distances) ** (1.0 / 0.93) - 1.0)
     assert softmax_power(bent, targets) == (pytest.approx(0.970, abs=0.005), pytest.approx(0.923, abs=0.005))
