@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def made(folder: Path) -> Path:
 class Models:
     """The product's models of one set, each trained once: those of an earlier call are taken from `folder`.
 
-    `structures` are compared with one another; average and student are made of them.
+    `structures` are compared with one another, by so many `folds` or by the validation part; average and student are
+    made of them.
     """
 
     dataset: Dataset
@@ -85,7 +87,9 @@ class Models:
     planned: Plan
     structures: Sequence[str]
     folder: Path
+    folds: int = 0
 
+    @cached_property
     def compared(self) -> list[Candidate]:
         """The structures, and their average where one is better than the best of them."""
         found = [self.trained(name) for name in self.structures]
@@ -93,11 +97,11 @@ class Models:
 
     def trained(self, name: str) -> Candidate:
         hyper = {"seconds": self.planned.allowed.get(name)}
-        return self._once(self.folder / name, hyper, lambda job: train(name, job))
+        return self._once(self.folder / name, hyper, lambda job: train(name, job, self.folds))
 
     def taught(self) -> Candidate:
         seconds = STUDENT_SHARE * self.planned.budget
-        teacher = max(self.compared(), key=lambda one: one.score)
+        teacher = max(self.compared, key=lambda one: one.score)
         folder = self.folder / f"{STUDENT}-{teacher.content[:8]}"
         return self._once(folder, {"seconds": seconds}, lambda job: student(job, teacher, seconds))
 
@@ -106,7 +110,7 @@ class Models:
         if name == STUDENT:
             return self.taught()
         if name == ENSEMBLE:
-            return next((one for one in self.compared() if one.name == ENSEMBLE), None)
+            return next((one for one in self.compared if one.name == ENSEMBLE), None)
         return self.trained(name)
 
     def _average(self, found: list[Candidate]) -> list[Candidate]:
@@ -249,7 +253,7 @@ def main() -> None:
             shown[key] = found[model]
             print(table({key: found[model]}).splitlines()[-1], flush=True)
         if structures:
-            everything = [*models.compared(), *([models.taught()] if STUDENT in names else [])]
+            everything = [*models.compared, *([models.taught()] if STUDENT in names else [])]
             print(*summary(found, select(everything, {}, dataset, settings, Budget())), "", sep="\n", flush=True)
     print("\n" + table(shown))
 

@@ -14,12 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks.accuracy import SEED, made
+from benchmarks.accuracy import SEED, Models, made
 from benchmarks.references import figures, support_vectors
-from tasks.architectures import Job
 from tasks.calibrate import open_model, rows_of
 from tasks.convert import export_graph
-from tasks.ensemble import ensemble, members
 from tasks.ingest import ingest
 from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
@@ -27,7 +25,6 @@ from tasks.plan import plan
 from tasks.preprocess import preprocess
 from tasks.select import select
 from tasks.settings import Budget, DataSettings, SourceSettings, TrainSettings
-from tasks.train import train
 from tasks.validate import validate
 
 JUDGED = 2_000
@@ -58,12 +55,7 @@ def measure(dataset: Dataset, effort: Any, folder: Path) -> dict[str, Any]:
     """Accuracy of the SVM and of each candidate on the other rows, and which one would be chosen."""
     settings = TrainSettings()
     planned = plan(dataset, settings, effort)
-    candidates = []
-    for name in planned.names:
-        hyper = {"seconds": planned.allowed[name]}
-        candidates.append(train(name, Job(dataset, made(folder / name), settings, effort, SEED, hyper), planned.folds))
-    if len(chosen := members(candidates, dataset, settings, Budget())) > 1:
-        candidates.append(ensemble(Job(dataset, made(folder / "ensemble"), settings, effort, SEED), chosen))
+    candidates = Models(dataset, settings, effort, planned, planned.names, folder, planned.folds).compared
     selection = select(candidates, planned.skipped, dataset, settings, Budget())
     reference = figures(dataset, support_vectors(dataset))["accuracy"]
     return {

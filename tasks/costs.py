@@ -21,13 +21,15 @@ Hyper = Mapping[str, Any]
 class Cost:
     """Processor seconds of one pass over a word, and how many passes are made; `parallel` work uses two cores.
 
-    That of a `pretrained` encoder is of `minilm`'s size; another one's is in proportion to its weights of matrices.
+    What `widens` is a wider model with more effort. The cost of a `pretrained` encoder is of `minilm`'s size; another's
+    is in proportion to its weights of matrices.
     """
 
     word: float
     passes: Callable[[Dataset, Hyper], float]
     parallel: bool = True
     pretrained: bool = False
+    widens: bool = False
 
 
 def _epochs(dataset: Dataset, hyper: Hyper) -> float:
@@ -54,11 +56,11 @@ def _embedding(dataset: Dataset, hyper: Hyper) -> float:
 
 COSTS: dict[str, Cost] = {
     "linear": Cost(6.5e-7, _machines, parallel=False),
-    "bag": Cost(1.5e-5, _bags),
-    "cnn": Cost(2.0e-5, _epochs),
-    "lstm": Cost(6.0e-5, _epochs),
-    "gru": Cost(6.0e-5, _epochs),
-    "transformer": Cost(6.0e-5, _epochs),
+    "bag": Cost(1.5e-5, _bags, widens=True),
+    "cnn": Cost(2.0e-5, _epochs, widens=True),
+    "lstm": Cost(6.0e-5, _epochs, widens=True),
+    "gru": Cost(6.0e-5, _epochs, widens=True),
+    "transformer": Cost(6.0e-5, _epochs, widens=True),
     "encoder": Cost(8.0e-4, _epochs, pretrained=True),
     "stack": Cost(5.0e-4, _embedding, pretrained=True),
     "private_encoder": Cost(5.0e-4, lambda dataset, hyper: 1.2, pretrained=True),
@@ -67,7 +69,7 @@ COSTS: dict[str, Cost] = {
 """Taken on the reference machine of `machine.py`, on 8,000 docstrings; wider models of more effort cost more. The
 fine-tuned encoder's is from whole trainings on TREC-6 (8.2e-4) and AG News (5.4e-4 a word of its longer texts)."""
 
-_UNKNOWN = Cost(1e-4, _epochs)
+_UNKNOWN = Cost(1e-4, _epochs, widens=True)
 _WIDER = {"quick": 1.0, "standard": 1.5, "thorough": 2.5}
 
 
@@ -89,7 +91,7 @@ def estimate(name: str, dataset: Dataset, hyper: Hyper, train: TrainSettings, ef
     cost = COSTS.get(name, _UNKNOWN)
     if train.epochs and "epochs" in hyper:
         hyper = {**hyper, "epochs": train.epochs}
-    wider = _WIDER[effort] if cost.passes in (_epochs, _bags) and name != "encoder" else 1.0
+    wider = _WIDER[effort] if cost.widens else 1.0
     # A text costs a little beside its words.
     words = dataset.profile.total_tokens + 2 * dataset.rows["train"]
     size = _size(open_pretrained(train.pretrained, dataset).shape) if cost.pretrained else 1.0

@@ -20,7 +20,7 @@ from bentos.text_classifier.decoding import DECODERS
 from bentos.text_classifier.personal_data import Redactor
 from bentos.text_classifier.text import fold
 from tasks.architectures import Job, architectures
-from tasks.calibrate import open_model, rows_of
+from tasks.calibrate import open_model
 from tasks.convert import export_graph
 from tasks.cross_validation import with_files
 from tasks.kinds import KINDS
@@ -99,7 +99,9 @@ def _unlabelled(job: Job, personal: Redactor | None, data_key: str | None) -> li
     """Texts of `train.unlabelled` that stand in no part of the data set."""
     if job.train.unlabelled is None:
         return []
-    known = {fold(text) for part in ("train", "validation", "test") for text in rows_of(job.dataset, part)[0]}
+    known = {
+        fold(text) for part in ("train", "validation", "test") for text in Rows(getattr(job.dataset, part)).texts()
+    }
     found = []
     with tempfile.TemporaryDirectory() as scratch:
         settings = SourceSettings(source=job.train.unlabelled, data_key=data_key)

@@ -17,19 +17,16 @@ POWER_ROWS = 2_000
 def softmax_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     """The temperature with the highest likelihood (Guo et al. 2017) of int `targets` [rows] under softmax.
 
-    `logits`: float [rows, labels]. As in Platt (1999) the truth counts for a little less than
-    certain, so that a few rows without an error do not make every later answer certain.
+    `logits`: float [rows, labels].
     """
     rows, labels = logits.shape
     if rows == 0 or labels < 2:
         return 1.0
-    index = np.arange(rows)
-    doubt = 1.0 / (rows + 2.0)
     centred = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
 
     def loss(log_temperature: float) -> float:
         likelihood = log_softmax(centred / np.exp(log_temperature), axis=1)
-        return -float(((1.0 - doubt) * likelihood[index, targets] + doubt * likelihood.mean(axis=1)).mean())
+        return _doubted(likelihood, targets)
 
     return _minimum(loss)
 
@@ -48,14 +45,12 @@ def softmax_power(logits: np.ndarray, targets: np.ndarray) -> tuple[float, float
     alone = softmax_temperature(logits, targets)
     if rows < POWER_ROWS or labels < 2:
         return alone, 1.0
-    index = np.arange(rows)
-    doubt = 1.0 / (rows + 2.0)
     distances = np.log1p(logits.max(axis=1, keepdims=True) - logits.astype(np.float64))
 
     def loss(parameters: np.ndarray) -> float:
         temperature, exponent = np.exp(parameters)
         likelihood = log_softmax(-np.expm1(exponent * distances) / (exponent * temperature), axis=1)
-        return -float(((1.0 - doubt) * likelihood[index, targets] + doubt * likelihood.mean(axis=1)).mean())
+        return _doubted(likelihood, targets)
 
     start = [np.log(alone), 0.0]
     # The first steps that it takes by itself are shares of the start: none, where that is 0.
@@ -79,13 +74,11 @@ def sigmoid_line(margins: np.ndarray, targets: np.ndarray) -> tuple[float, float
     rows, labels = margins.shape
     if rows == 0 or labels < 2:
         return 1.0, 0.0
-    index = np.arange(rows)
-    doubt = 1.0 / (rows + 2.0)
     wide = margins.astype(np.float64)
 
     def loss(line: np.ndarray) -> float:
         likelihood = log_softmax(log_expit(np.exp(line[0]) * wide + line[1]), axis=1)
-        return -float(((1.0 - doubt) * likelihood[index, targets] + doubt * likelihood.mean(axis=1)).mean())
+        return _doubted(likelihood, targets)
 
     bounds = [(_NARROWEST, _WIDEST), (-10.0, 10.0)]
     found = minimize(loss, [1.0, 0.0], method="L-BFGS-B", bounds=bounds).x
@@ -120,6 +113,17 @@ def f1_thresholds(logits: np.ndarray, targets: np.ndarray, temperature: float) -
         _best_cut(scores[:, label], truths[:, label]) if truths[:, label].sum() >= _LEAST_POSITIVES else overall
         for label in range(scores.shape[1])
     ]
+
+
+def _doubted(likelihood: np.ndarray, targets: np.ndarray) -> float:
+    """The negative mean log-likelihood of int targets [rows], of float [rows, labels].
+
+    As in Platt (1999) the truth counts for a little less than certain, so that a few rows without an error do not make
+    every later answer certain.
+    """
+    doubt = 1.0 / (len(targets) + 2.0)
+    of_targets = np.take_along_axis(likelihood, targets[:, None], axis=1)[:, 0]
+    return -float(((1.0 - doubt) * of_targets + doubt * likelihood.mean(axis=1)).mean())
 
 
 def _best_cut(scores: np.ndarray, truths: np.ndarray) -> float:

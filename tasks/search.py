@@ -34,19 +34,21 @@ def search(job: Job, structure: Architecture, trials: int) -> Candidate:
     search that was killed goes on, with the training that was under way from its checkpoint, and to the same end
     where nobody else takes part.
     """
-    take_part(job, structure, trials)
-    study = _study(job, structure)
+    study = take_part(job, structure, trials)
     _keep_best(study, job.folder / FOLDER)
     best = Candidate.model_validate_json((job.folder / FOLDER / str(study.best_trial.number) / CANDIDATE).read_text())
     return best.model_copy(update={"settings": best.settings | {"trials": trials}})
 
 
-def take_part(job: Job, structure: Architecture, trials: int, seat: int | None = None) -> None:
+def take_part(job: Job, structure: Architecture, trials: int, seat: int | None = None) -> Study:
     """Runs trials of a search until all `trials` are begun, beside other processes with the same job, if any.
 
     Args:
         seat: tells those processes apart. Each goes on with the trial that was killed in its own seat; without a
             seat, with anybody's.
+
+    Returns:
+        What has been tried.
     """
     study = _study(job, structure)
     # What the user has set by hand is not searched.
@@ -61,6 +63,7 @@ def take_part(job: Job, structure: Architecture, trials: int, seat: int | None =
     while trial := _next(job, study, space, {name: derived[name] for name in space}, trials, seat):
         _run(job, structure, study, trial, trials)
         _keep_best(study, job.folder / FOLDER)
+    return study
 
 
 def _study(job: Job, structure: Architecture) -> Study:

@@ -49,9 +49,8 @@ def test_targets_are_the_probabilities_of_the_teacher(
     targets = rows.targets()
     assert (rows.texts(), targets.dtype, made.rows["train"]) == (texts, np.float32, 60)
     assert ((targets >= 0) & (targets <= 1)).all()
-    assert (
-        (targets > 0.5) == (np.eye(3)[Rows(data.train).targets()] if task == "single" else Rows(data.train).targets())
-    ).mean() > 0.9
+    wanted = Rows(data.train).targets()
+    assert ((targets > 0.5) == (np.eye(3)[wanted] if task == "single" else wanted)).mean() > 0.9
 
 
 def test_unlabelled_texts_follow_the_policy_of_personal_data_and_may_be_sealed(tmp_path: Path) -> None:
@@ -78,7 +77,7 @@ def test_every_other_text_is_the_beginning_of_one_and_the_end_of_another() -> No
     made = list(distillation._made_up(texts, 200, seed=3))[1::2]
     joined = [text for text in made if set("abcdef") & set(text.split()) and set("uvwxyz") & set(text.split())]
     assert len(joined) > 20
-    assert all("".join(text.split()) and sorted(text[:1]) for text in made)
+    assert all(text.strip() for text in made)
     for text in joined:
         first = [word for word in text.split() if word in "abcdef"]
         last = [word for word in text.split() if word in "uvwxyz"]

@@ -72,7 +72,7 @@ def test_no_row_of_another_part_comes_into_the_test_part_when_it_takes_a_smaller
             "text": f"number {n // 2}{'!' * (n % 2)}",
             "label": [f"class {n % 7}"] if task == "multi" else f"class {n % 7}",
         }
-        for n in range(0, 1200, 1)
+        for n in range(1200)
     ]
     data = DataSettings(held_out_rows=90)
     found = [
