@@ -82,23 +82,25 @@ class System:
     def record(self, name: str) -> dict[str, Any]:
         return json.loads((self.state / "prefect" / f"{name}.json").read_text())
 
+    def answer(self, method: str, path: str, body: Any) -> httpx.Response:
+        """Prefect's answer; as its own client does, asked again while that is 503, its database being locked."""
+
+        def answered() -> httpx.Response | None:
+            answer = httpx.request(method, f"{self.record('server')['url']}{path}", json=body, timeout=30)
+            return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
+
+        return until(answered, f"an answer to {method} {path}")
+
     def api(self, method: str, path: str, **body: Any) -> Any:
-        answer = httpx.request(method, f"{self.record('server')['url']}{path}", json=body, timeout=30)
-        answer.raise_for_status()
+        answer = self.answer(method, path, body).raise_for_status()
         return answer.json() if answer.content else None
 
     def deployments(self) -> dict[str, dict[str, Any]]:
         return {one["name"]: one for one in self.api("POST", "/deployments/filter")}
 
     def ask(self, name: str, parameters: dict[str, Any]) -> httpx.Response:
-        """Prefect's answer; as its own client does, asked again while that is 503, its database being locked."""
-        url = f"{self.record('server')['url']}/deployments/{self.deployments()[name]['id']}/create_flow_run"
-
-        def answered() -> httpx.Response | None:
-            answer = httpx.post(url, json={"parameters": parameters}, timeout=30)
-            return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
-
-        return until(answered, f"an answer to a run of {name}")
+        deployment = self.deployments()[name]["id"]
+        return self.answer("POST", f"/deployments/{deployment}/create_flow_run", {"parameters": parameters})
 
     def run(self, run_id: str) -> dict[str, Any]:
         return self.api("GET", f"/flow_runs/{run_id}")
@@ -266,7 +268,7 @@ def test_drift_and_enough_feedback_found_by_monitor_start_a_retrain_each_and_dri
         "resource": {"prefect.resource.id": "model-service.v2", "prefect.resource.name": "text_classifier:v2"},
         "payload": {"summary": "test accuracy 93 %"},
     }
-    httpx.post(f"{system.record('server')['url']}/events", json=[promoted], timeout=30).raise_for_status()
+    system.answer("POST", "/events", [promoted]).raise_for_status()
     until(lambda: "text_classifier:v2 is live\ntest accuracy 93 %" in told[1], "the word of a promotion")
 
 
