@@ -17,7 +17,7 @@ from tasks.kinds import KINDS
 from tasks.manifests import Dataset
 from tasks.rows import Rows
 
-BLOCK_BYTES = 256 << 20
+BLOCK_BYTES = 128 << 20
 
 
 class Batch(NamedTuple):
@@ -90,6 +90,18 @@ class Block:
             inputs |= ragged.padded(rows, multiple)
         return Batch(inputs, self.targets[rows], self.weights[rows])
 
+    def shuffled(self, batch_size: int, generator: np.random.Generator, multiple: int = 1) -> Iterator[Batch]:
+        """Every row once: shuffled, sorted by length within pools of 50 batches and cut, and the batches shuffled."""
+        order = generator.permutation(len(self.targets))
+        lengths = self.lengths
+        batches: list[np.ndarray] = []
+        for start in range(0, len(order), 50 * batch_size):
+            pool = order[start : start + 50 * batch_size]
+            pool = pool[np.argsort(lengths[pool], kind="stable")]
+            batches.extend(pool[cut : cut + batch_size] for cut in range(0, len(pool), batch_size))
+        for chosen in generator.permutation(len(batches)):
+            yield self.batch(batches[int(chosen)], multiple)
+
     def save(self, path: Path) -> None:
         arrays = {"targets": self.targets, "weights": self.weights}
         for index, ragged in enumerate(self.inputs):
@@ -130,23 +142,14 @@ class Examples:
         for index in range(len(self.files)):
             yield self.block(index)
 
-    def epoch(self, batch_size: int, generator: np.random.Generator, multiple: int = 1) -> Iterator[Batch]:
-        """Every row once, in random batches of rows of like length.
+    def targets(self) -> np.ndarray:
+        """Those of every row in order."""
+        return np.concatenate([_stored(file, "targets") for file in self.files])
 
-        Blocks come in random order; inside one the rows are shuffled, sorted by length within pools
-        of 50 batches and cut, and the batches shuffled.
-        """
+    def epoch(self, batch_size: int, generator: np.random.Generator, multiple: int = 1) -> Iterator[Batch]:
+        """Every row once, in random batches of rows of like length; the blocks in random order, one held at a time."""
         for index in generator.permutation(len(self.files)):
-            block = self.block(int(index))
-            order = generator.permutation(len(block.targets))
-            lengths = block.lengths
-            batches: list[np.ndarray] = []
-            for start in range(0, len(order), 50 * batch_size):
-                pool = order[start : start + 50 * batch_size]
-                pool = pool[np.argsort(lengths[pool], kind="stable")]
-                batches.extend(pool[cut : cut + batch_size] for cut in range(0, len(pool), batch_size))
-            for chosen in generator.permutation(len(batches)):
-                yield block.batch(batches[int(chosen)], multiple)
+            yield from self.block(int(index)).shuffled(batch_size, generator, multiple)
 
     def steps(self, batch_size: int) -> int:
         """Batches an epoch."""
@@ -181,7 +184,7 @@ def encode(
             joined(pending).save(unfinished / f"{count:05}.npz")
         unfinished.rename(folder)
     files = sorted(folder.glob("*.npz"))
-    return Examples(files, [_rows_in(file) for file in files])
+    return Examples(files, [len(_stored(file, "weights")) for file in files])
 
 
 def encode_block(texts: Sequence[str], targets: np.ndarray, weights: np.ndarray, encoders: Sequence[Encoder]) -> Block:
@@ -201,9 +204,10 @@ def joined(blocks: Sequence[Block]) -> Block:
     )
 
 
-def _rows_in(file: Path) -> int:
-    with np.load(file, allow_pickle=False) as stored:
-        return len(stored["weights"])
+def _stored(file: Path, name: str) -> np.ndarray:
+    """One array of a block's, without the others."""
+    with np.load(file, allow_pickle=False) as arrays:
+        return arrays[name]
 
 
 def read_part(dataset: Dataset, part: str, rows: int = 4096) -> Iterator[tuple[list[str], np.ndarray, np.ndarray]]:

@@ -1,6 +1,7 @@
 """Fitting the n-gram vocabularies of `GramEncoder`: document frequency, idf and limits of size."""
 
 import hashlib
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -11,8 +12,8 @@ from bentos.text_classifier.encoding import CHARACTERS, GramEncoder, HashedGramE
 from bentos.text_classifier.manifest import GramSettings
 from bentos.text_classifier.text import fold
 
-# Beyond so many different n-grams the rarest are forgotten, which bounds memory at about 1 GB.
-_MOST_COUNTED = 6_000_000
+# Beyond so many different n-grams the rarest are forgotten, which bounds memory at about half a GB.
+_MOST_COUNTED = 3_000_000
 
 
 def fit_grams(
@@ -73,8 +74,9 @@ class GramFrequencies:
             if not (words if kind == "words" else characters):
                 continue
             mark = "" if kind == "words" else CHARACTERS
-            # Sorted, so that the vocabulary does not depend on the order of the rows.
-            kept = sorted(((-count, gram) for gram, count in counter.items() if count >= min_df))[:max_features]
+            # In order, so that the vocabulary does not depend on that of the rows.
+            counted = ((-count, gram) for gram, count in counter.items() if count >= min_df)
+            kept = heapq.nsmallest(len(counter) if max_features is None else max_features, counted)
             vocabulary.extend(mark + gram for _, gram in kept)
             frequency.extend(-count for count, _ in kept)
         idf = np.log((1 + self.texts) / (1 + np.array(frequency, np.float64))) + 1

@@ -122,7 +122,7 @@ def fit(
     model = build()
     model.set_weights(loop.model.get_weights())
     logits = predict(forward(model), validation)
-    targets = np.concatenate([block.targets for block in validation.blocks()])
+    targets = validation.targets()
     metrics = KINDS[job.dataset.task].metrics(logits, targets)
     shutil.rmtree(own / "encoded")
     loop.checkpoint.remove()
@@ -235,8 +235,7 @@ class _Loop:
         if self.recipe.average and self.step >= self.steps:
             self.model.set_weights(self.mean)
         logits = predict(self._forward, self.validation)
-        targets = np.concatenate([block.targets for block in self.validation.blocks()])
-        value = self.kind.metrics(logits, targets)[self.metric]
+        value = self.kind.metrics(logits, self.validation.targets())[self.metric]
         # Of equal epochs the last, which has seen more and ended at a lower rate.
         if value >= max(self.curves[self.metric], default=-1.0):
             self.best = self.model.get_weights()
