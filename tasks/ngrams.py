@@ -2,6 +2,7 @@
 
 import hashlib
 import heapq
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -12,8 +13,8 @@ from bentos.text_classifier.encoding import CHARACTERS, GramEncoder, HashedGramE
 from bentos.text_classifier.manifest import GramSettings
 from bentos.text_classifier.text import fold
 
-# Beyond so many different n-grams the rarest are forgotten, which bounds memory at about half a GB.
-_MOST_COUNTED = 3_000_000
+# Beyond so many different n-grams for each that may be kept the rarer half is forgotten. One takes about 150 bytes.
+_COUNTED = 10
 
 
 def fit_grams(
@@ -31,31 +32,46 @@ def fit_grams(
     characters, the `max_features` most frequent are kept (all when None).
     The input's name holds a hash of the vocabulary, so that one graph can hold several.
     """
-    frequencies = GramFrequencies(words, characters)
+    frequencies = GramFrequencies(words, characters, max_features)
     frequencies.count(texts)
-    return frequencies.encoder(min_df=min_df, max_features=max_features, weighting=weighting)
+    return frequencies.encoder(min_df=min_df, weighting=weighting)
 
 
 class GramFrequencies:
-    """In how many texts each n-gram occurs, by kind; from it encoders of several sizes can be made."""
+    """In how many texts each n-gram occurs, by kind; from it encoders of one kind or both can be made.
 
-    def __init__(self, words: tuple[int, int] | None, characters: tuple[int, int] | None) -> None:
+    Of each kind the `max_features` most frequent are kept, all when None.
+    """
+
+    def __init__(
+        self, words: tuple[int, int] | None, characters: tuple[int, int] | None, max_features: int | None = None
+    ) -> None:
         self.words = words
         self.characters = characters
+        self.max_features = max_features
         self.texts = 0
         self.groups: list[Counter[str]] = [Counter() for size in (words, characters) if size]
 
     def count(self, texts: Iterable[str]) -> None:
-        """Adds `texts`; the rarest n-grams are forgotten when memory would run out (lossy counting)."""
+        """Adds `texts`."""
         settings = GramSettings("", "", self.words, self.characters)
-        least = 1
+        most = math.inf if self.max_features is None else _COUNTED * self.max_features
         for text in texts:
             self.texts += 1
             for counter, group in zip(self.groups, gram_groups(fold(text), settings), strict=True):
                 counter.update(set(group))
-            if self.texts % 1000 == 0 and sum(map(len, self.groups)) > _MOST_COUNTED:
-                least += 1
-                self.groups = [Counter({g: c for g, c in one.items() if c >= least}) for one in self.groups]
+            if self.texts % 1000 == 0 and sum(map(len, self.groups)) > most:
+                self._forget(int(most / 2))
+
+    def _forget(self, most: int) -> None:
+        """Drops the rarest, whole frequencies of them, until at most so many n-grams are left."""
+        frequencies = Counter(count for counter in self.groups for count in counter.values())
+        left = frequencies.total()
+        least = 1
+        while left > most:
+            left -= frequencies[least]
+            least += 1
+        self.groups = [Counter({gram: count for gram, count in one.items() if count >= least}) for one in self.groups]
 
     def encoder(
         self,
@@ -63,7 +79,6 @@ class GramFrequencies:
         words: bool = True,
         characters: bool = True,
         min_df: int = 1,
-        max_features: int | None = None,
         weighting: str = "tfidf",
     ) -> GramEncoder:
         """An encoder of the counted n-grams, of both kinds or of one."""
@@ -76,7 +91,7 @@ class GramFrequencies:
             mark = "" if kind == "words" else CHARACTERS
             # In order, so that the vocabulary does not depend on that of the rows.
             counted = ((-count, gram) for gram, count in counter.items() if count >= min_df)
-            kept = heapq.nsmallest(len(counter) if max_features is None else max_features, counted)
+            kept = heapq.nsmallest(self.max_features or len(counter), counted)
             vocabulary.extend(mark + gram for _, gram in kept)
             frequency.extend(-count for count, _ in kept)
         idf = np.log((1 + self.texts) / (1 + np.array(frequency, np.float64))) + 1

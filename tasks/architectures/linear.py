@@ -83,19 +83,21 @@ class Linear:
         fits = len(train.texts) * (words + sizes * profile.characters["0.5"]) <= hyper["grams"]
         kinds = (False, True) if sizes and fits else (False,)
 
-        counted = GramFrequencies(hyper["words"], hyper["characters"] if len(kinds) > 1 else None)
+        counted = GramFrequencies(
+            hyper["words"], hyper["characters"] if len(kinds) > 1 else None, hyper["max_features"]
+        )
         counted.count(train.texts)
-        limits = {"min_df": hyper["min_df"], "max_features": hyper["max_features"]}
         machines = Machines(job, train, validation)
         trials = len(kinds) * machines.trials(hyper["c"])
         tried = itertools.count(1)
         best: tuple[Judged, GramEncoder, dict[str, Any]] | None = None
         for characters in kinds:
-            encoder = counted.encoder(characters=characters, **limits)
+            encoder = counted.encoder(characters=characters, min_df=hyper["min_df"])
             matrices = sparse(encoder, train.texts), sparse(encoder, validation.texts)
             judged = machines.search(*matrices, hyper["c"], lambda text: job.progress(next(tried) / trials, text))
             if best is None or judged.score > best[0].score:
-                chosen = {"characters": characters, "rows": len(train.texts), **limits, **judged.strength._asdict()}
+                kept = {name: hyper[name] for name in ("min_df", "max_features")}
+                chosen = {"characters": characters, "rows": len(train.texts), **kept, **judged.strength._asdict()}
                 best = judged, encoder, chosen
         assert best is not None
         judged, encoder, chosen = best

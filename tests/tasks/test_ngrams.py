@@ -7,8 +7,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from bentos.text_classifier.encoding import GramEncoder
 from bentos.text_classifier.text import fold, words
-from tasks import ngrams
-from tasks.ngrams import fit_grams, sparse
+from tasks.ngrams import GramFrequencies, fit_grams, sparse
 
 TEXTS = ["The cat sat, the cat ran!", "A dog ran.", "新华社北京", "the the the", "", "Ｗｉｄｅ CAFÉ cafe\u0301"]
 
@@ -95,8 +94,14 @@ def test_limits_keep_the_most_frequent_of_each_kind():
     assert list(fit_grams(["b a", "b c"], words=(1, 1), min_df=2).vocabulary) == ["b"]
 
 
-def test_rare_grams_are_forgotten_before_memory_runs_out(monkeypatch):
-    monkeypatch.setattr(ngrams, "_MOST_COUNTED", 500)
-    encoder = fit_grams((f"common word{number}" for number in range(3000)), words=(1, 1))
-    assert len(encoder.vocabulary) < 1500
-    assert encoder.vocabulary[0] == "common"
+def test_rare_grams_are_forgotten_before_memory_runs_out():
+    counted = GramFrequencies((1, 1), None, max_features=50)
+    counted.count(f"common word{number}" for number in range(3000))
+    assert len(counted.groups[0]) < 1500
+    assert counted.encoder().vocabulary[0] == "common"
+
+
+def test_what_becomes_frequent_late_is_not_forgotten():
+    counted = GramFrequencies((1, 1), None, max_features=10)
+    counted.count(f"word{number}{' late' if number > 50_000 and number % 20 == 0 else ''}" for number in range(60_000))
+    assert counted.encoder().vocabulary[0] == "late"
