@@ -33,14 +33,14 @@ class Console:
     def stage(self, name: str, seconds: float, summary: str, *, kept: bool = False) -> None:
         """One finished stage; `kept` says that an earlier run's result was taken."""
         took = "kept" if kept else f"{seconds:.1f} s"
-        self.line(f"  {name:<12}{took:>8}   {summary}")
+        self.line(f"  {name:<12} {took:>7}   {summary}")
 
     def progress(self, name: str, share: float, text: str) -> None:
         """Moves the bar of the running stage to `share` (0 to 1)."""
         now = time.monotonic()
         if not self.error.isatty():
             if now - self._last >= SILENT_BAR_SECONDS:
-                _print(f"  {name:<12}{share:>7.0%}   {text}", self.error)
+                _print(f"  {name:<12} {share:>6.0%}   {text}", self.error)
                 self._last = now
             return
         if self._bar is None:

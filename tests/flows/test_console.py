@@ -40,8 +40,8 @@ def test_a_run_goes_on_when_nobody_reads_its_lines_any_more():
 
 def test_a_stage_is_one_line_with_its_seconds():
     said = io.StringIO()
-    Console(said).stage("train cnn", 12.34, "done")
-    assert said.getvalue().split() == ["train", "cnn", "12.3", "s", "done"]
+    Console(said).stage("train encoder", 3129.24, "done")
+    assert said.getvalue().split() == ["train", "encoder", "3129.2", "s", "done"]
 
 
 def test_a_kept_stage_says_so():
