@@ -30,7 +30,6 @@ class FineTuned:
     space: Mapping[str, Range] = {
         "learning_rate": Range(5e-5, 5e-4, log=True),
         "layer_decay": Range(0.65, 1.0),
-        "smoothing": Range(0.0, 0.2),
     }
 
     def skip(self, dataset: Dataset, train: TrainSettings) -> str | None:
