@@ -1,14 +1,17 @@
-"""The best few candidates as one: a model whose probabilities are the mean of theirs."""
+"""The best few candidates as one: a model whose logits are the mean of theirs, each divided by its temperature.
+
+The mean of the probabilities themselves is doubtful even where all members are calibrated (Ranjan and Gneiting 2010).
+"""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from bentos.text_classifier.manifest import MANIFEST, EncoderSettings, parse
 from tasks.architectures import Job
-from tasks.backend import keras, ops
+from tasks.backend import keras
 from tasks.calibrate import rows_of
 from tasks.candidate import VALIDATION_LOGITS, save
 from tasks.convert import load_keras
@@ -22,19 +25,6 @@ from tasks.train import latency
 from tasks.training import Trained
 
 NAME = "ensemble"
-
-
-def _of_one_label(logits: Sequence[Any]) -> Any:
-    return ops.log(ops.mean(ops.stack([ops.softmax(each, axis=-1) for each in logits]), axis=0) + 1e-30)
-
-
-def _of_several_labels(logits: Sequence[Any]) -> Any:
-    mean = ops.mean(ops.stack([ops.sigmoid(each) for each in logits]), axis=0)
-    return ops.log(mean + 1e-7) - ops.log(1.0 - mean + 1e-7)
-
-
-AVERAGES: dict[str, Callable[[Sequence[Any]], Any]] = {"single": _of_one_label, "multi": _of_several_labels}
-"""By kind of task: the logits whose probabilities are the mean of those of the given logits, all [rows, labels]."""
 
 
 def members(candidates: Sequence[Candidate], dataset: Dataset, train: TrainSettings, budget: Budget) -> list[Candidate]:
@@ -55,7 +45,7 @@ def members(candidates: Sequence[Candidate], dataset: Dataset, train: TrainSetti
             if one in chosen or not _affordable([*chosen, one], budget):
                 continue
             own = logits / kind.temperature(logits, targets)
-            score = kind.metrics(_mean(dataset.task, [*scaled, own]), targets)[metric]
+            score = kind.metrics(np.mean([*scaled, own], axis=0), targets)[metric]
             tried.append((score, one, own))
         score, one, own = max(tried, key=lambda entry: entry[0], default=(-1.0, None, None))
         if one is None or own is None or score <= best:
@@ -67,16 +57,16 @@ def members(candidates: Sequence[Candidate], dataset: Dataset, train: TrainSetti
 
 
 def ensemble(job: Job, chosen: Sequence[Candidate]) -> Candidate:
-    """One Keras model of the members, over all their inputs; each member's logits are divided by its temperature."""
+    """One Keras model of the members, over all their inputs."""
     started = time.perf_counter()
     dataset, kind = job.dataset, KINDS[job.dataset.task]
     temperatures = [_temperature(one, dataset) for one in chosen]
     encoders, files = _encoders(chosen)
     validation = [np.load(one.folder / VALIDATION_LOGITS) for one in chosen]
-    logits = _scaled_mean(dataset.task, validation, temperatures)
+    logits = _scaled_mean(validation, temperatures)
     targets = rows_of(dataset, "validation")[1]
     trained = Trained(
-        model=_joined(chosen, temperatures, dataset.task),
+        model=_joined(chosen, temperatures),
         logits=logits,
         targets=targets,
         metrics=kind.metrics(logits, targets),
@@ -87,7 +77,7 @@ def ensemble(job: Job, chosen: Sequence[Candidate]) -> Candidate:
     folds = min(one.folds for one in chosen)
     if folds:
         folded = [np.load(one.folder / HELD_OUT) for one in chosen]
-        made = judged(made, _scaled_mean(dataset.task, folded, temperatures), job, folds)
+        made = judged(made, _scaled_mean(folded, temperatures), job, folds)
     return made.model_copy(update={"latency_ms": latency(made, dataset)})
 
 
@@ -104,12 +94,8 @@ def _temperature(candidate: Candidate, dataset: Dataset) -> float:
     return KINDS[dataset.task].temperature(*rows)
 
 
-def _mean(task: str, logits: Sequence[np.ndarray]) -> np.ndarray:
-    return np.asarray(AVERAGES[task](logits))
-
-
-def _scaled_mean(task: str, logits: Sequence[np.ndarray], temperatures: Sequence[float]) -> np.ndarray:
-    return _mean(task, [each / temperature for each, temperature in zip(logits, temperatures, strict=True)])
+def _scaled_mean(logits: Sequence[np.ndarray], temperatures: Sequence[float]) -> np.ndarray:
+    return np.mean([each / temperature for each, temperature in zip(logits, temperatures, strict=True)], axis=0)
 
 
 def _encoders(chosen: Sequence[Candidate]) -> tuple[list[EncoderSettings], dict[str, bytes]]:
@@ -123,7 +109,7 @@ def _encoders(chosen: Sequence[Candidate]) -> tuple[list[EncoderSettings], dict[
     return list(encoders.values()), files
 
 
-def _joined(chosen: Sequence[Candidate], temperatures: Sequence[float], task: str) -> keras.Model:
+def _joined(chosen: Sequence[Candidate], temperatures: Sequence[float]) -> keras.Model:
     inputs: dict[str, Any] = {}
     scaled = []
     for one, temperature in zip(chosen, temperatures, strict=True):
@@ -134,5 +120,5 @@ def _joined(chosen: Sequence[Candidate], temperatures: Sequence[float], task: st
             if entry.name not in inputs:
                 inputs[entry.name] = keras.Input(entry.shape[1:], dtype=entry.dtype, name=entry.name)
         scaled.append(model({entry.name: inputs[entry.name] for entry in model.inputs}) * (1.0 / temperature))
-    logits = keras.layers.Activation("linear", dtype="float32", name="logits")(AVERAGES[task](scaled))
+    logits = keras.layers.Average(dtype="float32", name="logits")(scaled)
     return keras.Model(inputs, logits, name=NAME)
