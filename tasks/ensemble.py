@@ -35,16 +35,16 @@ def members(candidates: Sequence[Candidate], dataset: Dataset, train: TrainSetti
     kind = KINDS[dataset.task]
     metric = train.metric or kind.metric
     ranked = sorted(comparable(list(candidates), dataset, metric), key=lambda one: -one.score)
-    ready = [(one, rows) for one in ranked if (rows := held_out(one, dataset)) is not None]
+    judged_by = [(one, rows) for one in ranked if (rows := held_out(one, dataset)) is not None]
+    ready = [(one, logits / kind.temperature(logits, targets), targets) for one, (logits, targets) in judged_by]
     chosen: list[Candidate] = []
     scaled: list[np.ndarray] = []
     best = -1.0
     while len(chosen) < MOST_MEMBERS:
         tried = []
-        for one, (logits, targets) in ready:
+        for one, own, targets in ready:
             if one in chosen or not _affordable([*chosen, one], budget):
                 continue
-            own = logits / kind.temperature(logits, targets)
             score = kind.metrics(np.mean([*scaled, own], axis=0), targets)[metric]
             tried.append((score, one, own))
         score, one, own = max(tried, key=lambda entry: entry[0], default=(-1.0, None, None))

@@ -7,6 +7,7 @@ Texts are encoded once. A block holds as many rows as fit `BLOCK_BYTES`; trainin
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,6 +143,7 @@ class Examples:
         for index in range(len(self.files)):
             yield self.block(index)
 
+    @cached_property
     def targets(self) -> np.ndarray:
         """Those of every row in order."""
         return np.concatenate([_stored(file, "targets") for file in self.files])

@@ -91,7 +91,7 @@ class GramFrequencies:
             mark = "" if kind == "words" else CHARACTERS
             # In order, so that the vocabulary does not depend on that of the rows.
             counted = ((-count, gram) for gram, count in counter.items() if count >= min_df)
-            kept = heapq.nsmallest(self.max_features or len(counter), counted)
+            kept = heapq.nsmallest(len(counter) if self.max_features is None else self.max_features, counted)
             vocabulary.extend(mark + gram for _, gram in kept)
             frequency.extend(-count for count, _ in kept)
         idf = np.log((1 + self.texts) / (1 + np.array(frequency, np.float64))) + 1

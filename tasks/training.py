@@ -122,13 +122,11 @@ def fit(
     model = build()
     model.set_weights(loop.model.get_weights())
     logits = predict(forward(model), validation)
-    targets = validation.targets()
-    metrics = KINDS[job.dataset.task].metrics(logits, targets)
+    metrics = KINDS[job.dataset.task].metrics(logits, validation.targets)
     shutil.rmtree(own / "encoded")
     loop.checkpoint.remove()
-    return Trained(
-        model, logits, targets, metrics, loop.curves, time.monotonic() - started, None if place.chief else own
-    )
+    seconds = time.monotonic() - started
+    return Trained(model, logits, validation.targets, metrics, loop.curves, seconds, None if place.chief else own)
 
 
 def forward(model: keras.Model) -> Callable[[dict[str, Any]], Any]:
@@ -235,7 +233,7 @@ class _Loop:
         if self.recipe.average and self.step >= self.steps:
             self.model.set_weights(self.mean)
         logits = predict(self._forward, self.validation)
-        value = self.kind.metrics(logits, self.validation.targets())[self.metric]
+        value = self.kind.metrics(logits, self.validation.targets)[self.metric]
         # Of equal epochs the last, which has seen more and ended at a lower rate.
         if value >= max(self.curves[self.metric], default=-1.0):
             self.best = self.model.get_weights()

@@ -87,6 +87,7 @@ class Linear:
             hyper["words"], hyper["characters"] if len(kinds) > 1 else None, hyper["max_features"]
         )
         counted.count(train.texts)
+        limits = {"min_df": hyper["min_df"], "max_features": hyper["max_features"]}
         machines = Machines(job, train, validation)
         trials = len(kinds) * machines.trials(hyper["c"])
         tried = itertools.count(1)
@@ -96,8 +97,7 @@ class Linear:
             matrices = sparse(encoder, train.texts), sparse(encoder, validation.texts)
             judged = machines.search(*matrices, hyper["c"], lambda text: job.progress(next(tried) / trials, text))
             if best is None or judged.score > best[0].score:
-                kept = {name: hyper[name] for name in ("min_df", "max_features")}
-                chosen = {"characters": characters, "rows": len(train.texts), **kept, **judged.strength._asdict()}
+                chosen = {"characters": characters, "rows": len(train.texts), **limits, **judged.strength._asdict()}
                 best = judged, encoder, chosen
         assert best is not None
         judged, encoder, chosen = best
