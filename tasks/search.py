@@ -1,5 +1,6 @@
 """Hyper-parameters of one structure by search: trials judged by held-out rows, pruned, kept over a kill (Optuna)."""
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,7 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
-from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, JournalStorage
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
@@ -71,12 +72,27 @@ def _study(job: Job, structure: Architecture) -> Study:
     folder = job.folder / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     return optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(folder / "journal.log"))),
+        storage=JournalStorage(_journal(folder / "journal.log")),
         pruner=MedianPruner(n_startup_trials=UNPRUNED),
         study_name=structure.name,
         direction="maximize",
         load_if_exists=True,
     )
+
+
+def _journal(file: Path) -> JournalFileBackend:
+    """The journal, without the part of a last line that a full disk or a power cut has left: Optuna would write on
+    behind it, and not read the file again."""
+    lock = JournalFileSymlinkLock(str(file))
+    journal = JournalFileBackend(str(file), lock)
+    lock.acquire()
+    try:
+        whole = file.read_bytes().rfind(b"\n") + 1
+        if whole < file.stat().st_size:
+            os.truncate(file, whole)
+    finally:
+        lock.release()
+    return journal
 
 
 def found(candidate: Candidate) -> dict[str, Any]:

@@ -105,6 +105,15 @@ def test_a_killed_search_goes_on_to_the_end_that_it_would_have_had(job: Job, tmp
     assert first.tried + second.tried == whole.tried
 
 
+def test_a_search_whose_journal_was_cut_short_goes_on(job: Job) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        search(job, Parabola(killed_at=4), 8)
+    with (job.folder / FOLDER / "journal.log").open("ab") as journal:
+        journal.write(b'{"op_code":4,"worker_id":"a')
+    assert search(job, Parabola(), 8).settings["trials"] == 8
+    assert search(job, Parabola(), 8).settings["trials"] == 8
+
+
 def test_progress_tells_the_trial_and_never_falls(job: Job) -> None:
     told: list[tuple[float, str]] = []
 
