@@ -87,9 +87,7 @@ def _journal(file: Path) -> JournalFileBackend:
     journal = JournalFileBackend(str(file), lock)
     lock.acquire()
     try:
-        whole = file.read_bytes().rfind(b"\n") + 1
-        if whole < file.stat().st_size:
-            os.truncate(file, whole)
+        os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
     finally:
         lock.release()
     return journal
