@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.references import Reference, fasttext, figures, support_vectors
-from flows.candidates import STUDENT_SHARE
+from flows.candidates import teaching_seconds
 from tasks.architectures import Job
 from tasks.convert import convert
 from tasks.distillation import STRUCTURES, student
@@ -100,7 +100,7 @@ class Models:
         return self._once(self.folder / name, hyper, lambda job: train(name, job, self.folds))
 
     def taught(self) -> Candidate:
-        seconds = STUDENT_SHARE * self.planned.budget
+        seconds = teaching_seconds(self.planned, self.settings)
         teacher = max(self.compared, key=lambda one: one.score)
         folder = self.folder / f"{STUDENT}-{teacher.content[:8]}"
         return self._once(folder, {"seconds": seconds}, lambda job: student(job, teacher, seconds))
@@ -164,7 +164,7 @@ def judged(model: str, models: Models, key: str, results: dict[str, dict[str, An
 def served(trained: Candidate, dataset: Dataset, folder: Path) -> tuple[Variant, Evaluation]:
     """The variant that would be served, and how it does on the test part."""
     converted = convert(trained, dataset, folder / "converted")
-    picked = optimise(converted, dataset, OptimiseSettings(), Budget(), folder / "optimised", gpu=False).picked
+    picked = optimise(converted.folder, dataset, OptimiseSettings(), Budget(), folder / "optimised", gpu=False).picked
     return picked, evaluate(picked, trained, dataset, SEED, made(folder / "evaluated"))
 
 

@@ -29,12 +29,20 @@ SLOWER = 5.0
 STUDENT_SHARE = 0.1
 """Of the effort's time, for the teacher's answers and again for each structure that is taught."""
 
+UNLABELLED_SHARE = 1 / 3
+"""The same where the user gives unlabelled texts: of few of them a student learns nothing."""
+
 
 SEATS = 4
 """Trials of a search at a time where there are machines for them; of more, each would know too little of the others."""
 
 CPUS = 2
 """Of a training; from more a small model gains little, while another training has full use of them."""
+
+
+def teaching_seconds(planned: Plan, train: TrainSettings) -> float:
+    """For the teacher's answers, and again for each structure that is taught."""
+    return (STUDENT_SHARE if train.unlabelled is None else UNLABELLED_SHARE) * planned.budget
 
 
 @dataclass(frozen=True)
@@ -201,17 +209,17 @@ class Candidates:
         from tasks.distillation import student
 
         config, effort = self.config, self.effort
-        seconds = STUDENT_SHARE * self.planned.budget
+        seconds = teaching_seconds(self.planned, config.train)
 
         def work(folder: Path, progress: Progress) -> Candidate:
             hyper = {"seconds": seconds}
             job = Job(dataset, folder, config.train, effort, config.seed, hyper, progress=progress)
             personal = redactor(config.data.personal_data, self.stages.folder.parent, config.data.person_names)
-            return student(job, teacher, seconds, personal, config.data_key)
+            return student(job, teacher, seconds, config.optimise, personal, config.data_key)
 
         unlabelled = Path(config.train.unlabelled) if config.train.unlabelled else None
         policy = (config.data.personal_data, config.data.person_names)
-        key = (dataset, teacher, config.train, effort, config.seed, seconds, policy)
+        key = (dataset, teacher, config.train, config.optimise, effort, config.seed, seconds, policy)
         if unlabelled is not None and unlabelled.exists():
             key = (*key, unlabelled)
         return self.stages.run(f"train {STUDENT}", work, key, _summary)

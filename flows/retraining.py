@@ -169,7 +169,7 @@ class Retraining:
             from tasks.optimise import optimise
 
             return optimise(
-                self.converted, self.dataset, config.optimise, budget, folder, config.serve.gpu > 0, progress
+                self.converted.folder, self.dataset, config.optimise, budget, folder, config.serve.gpu > 0, progress
             )
 
         self.optimised = self.stages.run(

@@ -4,6 +4,7 @@ After Hinton, Vinyals and Dean (2015), with made-up texts after Tang et al. (201
 put in their place, runs of words alone; and beginnings of one text with ends of another.
 """
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bentos.text_classifier.decoding import DECODERS
+from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.personal_data import Redactor
 from bentos.text_classifier.text import fold
 from tasks.architectures import Job, architectures
@@ -25,10 +27,11 @@ from tasks.convert import export_graph
 from tasks.cross_validation import with_files
 from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
+from tasks.optimise import optimise
 from tasks.personal_data import without_personal_data
 from tasks.rows import Rows
 from tasks.select import held_out
-from tasks.settings import SourceSettings
+from tasks.settings import Budget, OptimiseSettings, SourceSettings
 from tasks.sources import Reading, source_of
 from tasks.train import latency
 
@@ -47,20 +50,27 @@ _SCHEMA = pa.schema({"text": pa.string(), "target": pa.list_(pa.float32()), "wei
 
 
 def student(
-    job: Job, teacher: Candidate, seconds: float, personal: Redactor | None = None, data_key: str | None = None
+    job: Job,
+    teacher: Candidate,
+    seconds: float,
+    optimised: OptimiseSettings = OptimiseSettings(),  # noqa: B008 (frozen)
+    personal: Redactor | None = None,
+    data_key: str | None = None,
 ) -> Candidate:
     """A fast model that imitates the teacher's probabilities on training, unlabelled and made-up texts.
 
     Args:
         seconds: about as long the teacher may answer.
+        optimised: the teacher answers in the variant that would be served with these settings.
         personal: what unlabelled texts pass through, as the labelled ones did at ingest.
         data_key: source of the key that opens unlabelled texts which are sealed.
     """
-    affordable = int(CORES * 1000.0 * seconds / (teacher.latency_ms or 1.0))
     texts = [*Rows(job.dataset.train).texts(), *_unlabelled(job, personal, data_key)]
-    made_up = min(COPIES * len(texts), max(affordable - len(texts), 0))
-    texts = texts[:affordable] if affordable < len(texts) else texts + list(_made_up(texts, made_up, job.seed))
-    dataset = taught(job, teacher, texts)
+    with _answering(job, teacher, optimised) as (model, latency_ms):
+        affordable = int(CORES * 1000.0 * seconds / latency_ms)
+        made_up = min(COPIES * len(texts), max(affordable - len(texts), 0))
+        texts = texts[:affordable] if affordable < len(texts) else texts + list(_made_up(texts, made_up, job.seed))
+        dataset = taught(job, teacher, model, texts)
     pupils = []
     for structure, hyper in STRUCTURES.items():
         folder = job.folder / structure
@@ -77,15 +87,27 @@ def student(
     return made.model_copy(update={"name": NAME, "settings": settings, "latency_ms": latency(made, job.dataset)})
 
 
-def taught(job: Job, teacher: Candidate, texts: Sequence[str]) -> Dataset:
-    """The data set with these texts for its training part, and the teacher's probabilities for their targets."""
+@contextlib.contextmanager
+def _answering(job: Job, teacher: Candidate, settings: OptimiseSettings) -> Iterator[tuple[TextModel, float]]:
+    """The teacher in the variant that would be served on the CPU, and its milliseconds a text on one thread."""
+    with tempfile.TemporaryDirectory() as folder:
+        export_graph(teacher, Path(folder) / "model")
+        made = optimise(Path(folder) / "model", job.dataset, settings, Budget(), Path(folder) / "variants", gpu=False)
+        yield open_model(made.picked.folder), made.picked.latency_ms["1"]
+
+
+def taught(job: Job, teacher: Candidate, model: TextModel, texts: Sequence[str]) -> Dataset:
+    """The data set with these texts for its training part, and for their targets the probabilities of `model`.
+
+    Args:
+        model: a variant of the teacher.
+    """
     rows = held_out(teacher, job.dataset)
-    temperature = KINDS[job.dataset.task].temperature(*rows) if rows else 1.0
+    manifest = msgspec.structs.replace(
+        model.manifest, temperature=KINDS[job.dataset.task].temperature(*rows) if rows else 1.0
+    )
     path = job.folder / "taught.parquet"
-    with tempfile.TemporaryDirectory() as folder, pq.ParquetWriter(path, _SCHEMA) as file:
-        export_graph(teacher, Path(folder))
-        model = open_model(Path(folder))
-        manifest = msgspec.structs.replace(model.manifest, temperature=temperature)
+    with pq.ParquetWriter(path, _SCHEMA) as file:
         for start in range(0, len(texts), _CHUNK):
             chunk = list(texts[start : start + _CHUNK])
             scores = DECODERS[job.dataset.task].scores(model.logits(chunk), manifest).astype(np.float32)

@@ -19,7 +19,7 @@ from bentos.text_classifier.manifest import GRAPH
 from bentos.text_classifier.model import CPU, TextModel
 from tasks.calibrate import rows_of
 from tasks.kinds import KINDS
-from tasks.manifests import Converted, Dataset, Optimised, Variant, content_of
+from tasks.manifests import Dataset, Optimised, Variant, content_of
 from tasks.progress import Progress, saying, silent, within
 from tasks.rows import Rows
 from tasks.settings import Budget, OptimiseSettings
@@ -36,7 +36,7 @@ INT8_OPERATORS = ["MatMul", "Gemm", "Gather", "LSTM", "Attention"]
 
 
 def optimise(
-    converted: Converted,
+    model: Path,
     dataset: Dataset,
     settings: OptimiseSettings,
     budget: Budget,
@@ -44,7 +44,8 @@ def optimise(
     gpu: bool,
     progress: Progress = silent,
 ) -> Optimised:
-    """Makes each variant, measures it on the validation part and picks the one to serve.
+    """Makes each variant of the float32 model folder `model`, measures it on the validation part and picks the one to
+    serve.
 
     Policy: of the variants that lose no more than `settings` allow against float32, overall and in the
     recall of every class with at least 20 rows, each beyond its standard error, and that keep to the budget, the
@@ -57,7 +58,7 @@ def optimise(
     providers = CUDA if gpu else CPU
     for number, name in enumerate(names):
         progress(0.4 * number / len(names), f"making {name}")
-        shutil.copytree(converted.folder, unfinished / name)
+        shutil.copytree(model, unfinished / name)
         VARIANTS[name](unfinished / name)
     measured = measure([unfinished / name for name in names], dataset, providers, within(progress, 0.4, 1.0))
     judged = pick(measured, settings, budget, _class_rows(dataset))

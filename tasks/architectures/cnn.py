@@ -3,7 +3,7 @@
 from tasks.architectures import register
 from tasks.architectures.layers import max_over
 from tasks.architectures.tokens import Hyper, TokenModel
-from tasks.backend import keras, ops
+from tasks.backend import keras
 from tasks.manifests import Dataset
 from tasks.settings import Effort
 
@@ -12,15 +12,14 @@ def _defaults(dataset: Dataset, effort: Effort) -> Hyper:
     return {"windows": (1, 2, 3, 4), "filters": 100}
 
 
-def _convolutions(values: keras.KerasTensor, mask: keras.KerasTensor, hyper: Hyper) -> keras.KerasTensor:
+def _convolutions(values: keras.KerasTensor, mask: keras.KerasTensor, hyper: Hyper) -> list[keras.KerasTensor]:
     values = keras.layers.SpatialDropout1D(0.2)(values)
-    found = [
+    return [
         keras.layers.Conv1D(hyper["filters"], window, padding="same", activation="relu", name=f"window_{window}")(
             values
         )
         for window in hyper["windows"]
     ]
-    return ops.concatenate(found, axis=-1)
 
 
 register(TokenModel("cnn", ("standard", "thorough"), _convolutions, _defaults, pooling=(max_over,)))

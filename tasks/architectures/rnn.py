@@ -15,10 +15,10 @@ def _defaults(dataset: Dataset, effort: Effort) -> Hyper:
     return {"units": {"quick": 64, "standard": 128, "thorough": 192}[effort]}
 
 
-def _recurrence(cell: str) -> Callable[[Any, Any, Hyper], Any]:
-    def features(values: Any, mask: Any, hyper: Hyper) -> Any:
+def _recurrence(cell: str) -> Callable[[Any, Any, Hyper], list[Any]]:
+    def features(values: Any, mask: Any, hyper: Hyper) -> list[Any]:
         values = keras.layers.SpatialDropout1D(0.2)(values)
-        return Recurrence(cell, hyper["units"], name=cell)(values, mask)
+        return [Recurrence(cell, hyper["units"], name=cell)(values, mask)]
 
     return features
 

@@ -1,6 +1,6 @@
 """What the structures over a text's sub-words share; each adds its own layers over the positions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -25,8 +25,9 @@ SMALL = 20_000
 OWN, PRETRAINED = "own", "pretrained"
 """Where sub-words and the first values of their vectors are from: the texts and chance, or a pre-trained encoder."""
 
-_LEARNED = {"vocabulary", "min_frequency", "cased"}
-"""How sub-words are learned from the texts."""
+_USED_WITH = {"vocabulary": OWN, "min_frequency": OWN, "cased": OWN, "vectors_rate": PRETRAINED}
+"""Hyper-parameters that count with one of the two: how sub-words are learned, and how much slower than the rest of the
+model vectors move that an encoder has learned."""
 
 
 @dataclass
@@ -34,13 +35,13 @@ class TokenModel:
     """Embeds sub-words, computes features at every position and pools them where a text has one answer.
 
     `features` takes embeddings [texts, positions, width], the mask of `mask_of` and the
-    hyper-parameters and gives features [texts, positions, any width] that do not depend on the
+    hyper-parameters and gives features [texts, positions, any width], one or several, that do not depend on the
     padding. `defaults` are hyper-parameters that differ from those all token models have.
     """
 
     name: str
     efforts: tuple[Effort, ...]
-    features: Callable[[Any, Any, Hyper], Any]
+    features: Callable[[Any, Any, Hyper], Sequence[Any]]
     defaults: Callable[[Dataset, Effort], Hyper]
     pooling: tuple[Callable[[Any, Any], Any], ...] = (max_over, mean_over)
     xla: bool = True
@@ -49,6 +50,7 @@ class TokenModel:
             "learning_rate": Range(2e-4, 1e-2, log=True),
             "dropout": Range(0.2, 0.7),
             "decay": Range(1e-3, 0.3, log=True),
+            "vectors_rate": Range(0.03, 1.0, log=True),
         }
     )
 
@@ -59,17 +61,19 @@ class TokenModel:
         vectors = by_hand.get("vectors", _vectors_of(dataset))
         if vectors not in _VECTORS:
             raise InputError(f"{place}.vectors: there is no {vectors!r}; there are {', '.join(_VECTORS)}")
-        if vectors == PRETRAINED and (unused := _LEARNED & by_hand.keys()):
-            raise InputError(
-                f"{place}.{min(unused)}: the pieces are those of a pre-trained encoder; "
-                f"set {place}.vectors to {OWN!r} to have them learned from the texts"
-            )
+        for name, source in _USED_WITH.items():
+            if name in by_hand and source != vectors:
+                raise InputError(
+                    f"{place}.{name}: it has no effect while vectors are {vectors!r}; set {place}.vectors to {source!r}"
+                )
         return None
 
     def hyper(self, dataset: Dataset, effort: Effort) -> Hyper:
         small = dataset.rows["train"] < SMALL
         general = {
             "vectors": _vectors_of(dataset),
+            # Pieces of no training text stay where the encoder put them; the others should not go far from there.
+            "vectors_rate": 0.1,
             # Of few texts whole words are learned, however rare; case tells names and abbreviations.
             "vocabulary": 40_000 if small else 20_000,
             "min_frequency": 1 if small else 2,
@@ -91,7 +95,9 @@ class TokenModel:
 
     def fit(self, job: Job) -> Candidate:
         hyper = job.hyper_of(self)
-        encoder, vectors = _VECTORS[hyper["vectors"]](job, hyper)
+        source = hyper["vectors"]
+        hyper = {name: value for name, value in hyper.items() if _USED_WITH.get(name, source) == source}
+        encoder, vectors = _VECTORS[source](job, hyper)
         size = encoder.tokenizer.get_vocab_size() if vectors is None else len(vectors)
         settings = encoder.settings
         hyper["max_length"] = settings.max_length
@@ -105,15 +111,18 @@ class TokenModel:
             embedded = embedding(ids)
             if vectors is not None:
                 embedding.set_weights([vectors])
-            values = self.features(embedded * ops.cast(mask, embedded.dtype), mask, hyper)
+            found = self.features(embedded * ops.cast(mask, embedded.dtype), mask, hyper)
             if KINDS[job.dataset.task].pooled:
-                values = ops.concatenate([pool(values, mask) for pool in self.pooling], axis=-1)
+                # Each on its own: to join them at every position first took more time than their convolutions.
+                found = [pool(one, mask) for pool in self.pooling for one in found]
+            values = ops.concatenate(found, axis=-1) if len(found) > 1 else found[0]
             values = keras.layers.Dropout(hyper["dropout"])(values)
             logits = keras.layers.Dense(outputs, dtype="float32", name="logits")(values)
             return keras.Model({settings.name: ids}, logits, name=self.name)
 
         names = {one.name for one in fields(Recipe)} & hyper.keys()
-        recipe = Recipe(**{name: hyper[name] for name in names}, xla=self.xla)
+        rates = {} if vectors is None else {"embedding": hyper["vectors_rate"]}
+        recipe = Recipe(**{name: hyper[name] for name in names}, rates=rates, xla=self.xla)
         trained = fit(job, build, [encoder], recipe)
         return save(job, self.name, trained, {settings.file: encoder.dump()}, [settings], hyper)
 
@@ -137,8 +146,6 @@ def _own(job: Job, hyper: Hyper) -> tuple[TokenEncoder, np.ndarray | None]:
 def _pretrained(job: Job, hyper: Hyper) -> tuple[TokenEncoder, np.ndarray | None]:
     pretrained = open_pretrained(job.train.pretrained, job.dataset).reduced_to(training_texts(job.dataset))
     encoder = pretrained.fitted_encoder(training_texts(job.dataset), job.train.max_length or job.dataset.max_length)
-    for learned in _LEARNED:
-        del hyper[learned]
     hyper |= {"pretrained": pretrained.name, "width": min(hyper["width"], pretrained.shape.width)}
     return encoder, pretrained.word_vectors(hyper["width"])
 

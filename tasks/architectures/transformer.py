@@ -20,7 +20,7 @@ def _defaults(dataset: Dataset, effort: Effort) -> Hyper:
     }
 
 
-def _encoder(values: Any, mask: Any, hyper: Hyper) -> Any:
+def _encoder(values: Any, mask: Any, hyper: Hyper) -> list[Any]:
     width, dropout = hyper["width"], hyper["block_dropout"]
     values = PositionEmbedding(hyper["max_length"], name="positions")(values)
     values = keras.layers.Dropout(dropout)(values)
@@ -32,7 +32,7 @@ def _encoder(values: Any, mask: Any, hyper: Hyper) -> Any:
         inner = keras.layers.Dense(hyper["hidden"], activation=gelu, name=f"hidden_{block}")(inner)
         inner = keras.layers.Dense(width, name=f"output_{block}")(inner)
         values = values + keras.layers.Dropout(dropout)(inner)
-    return keras.layers.LayerNormalization(name="norm")(values)
+    return [keras.layers.LayerNormalization(name="norm")(values)]
 
 
 def _attention(values: Any, mask: Any, width: int, heads: int, dropout: float, name: str) -> Any:

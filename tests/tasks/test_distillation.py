@@ -12,7 +12,7 @@ from tasks.distillation import student, taught
 from tasks.manifests import Candidate, TaskName
 from tasks.rows import Rows
 from tasks.sealed_files import seal_file
-from tasks.settings import TrainSettings
+from tasks.settings import OptimiseSettings, TrainSettings
 from tasks.train import train
 from tests.tasks.keys import key_file
 from tests.tasks.toy import make_dataset
@@ -44,7 +44,9 @@ def test_targets_are_the_probabilities_of_the_teacher(
     job = Job(data, tmp_path, TrainSettings(), "quick", 13)
     teacher = train("linear", replace(job, folder=tmp_path / "linear"))
     texts = Rows(data.train).texts()
-    made = taught(job, teacher, texts)
+    with distillation._answering(job, teacher, OptimiseSettings()) as (model, latency_ms):
+        made = taught(job, teacher, model, texts)
+    assert latency_ms > 0
     rows = Rows(made.train)
     targets = rows.targets()
     assert (rows.texts(), targets.dtype, made.rows["train"]) == (texts, np.float32, 60)

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from bentos.text_classifier.manifest import MANIFEST, TokenSettings, parse
 from bentos.text_classifier.model import TextModel
 from tasks.architectures import Job, architectures
-from tasks.convert import convert
+from tasks.convert import convert, load_keras
 from tasks.errors import InputError
 from tasks.plan import plan
 from tasks.pretrained.folder import open_folder
@@ -65,8 +66,32 @@ def test_another_beginning_of_vectors_is_refused(tmp_path: Path) -> None:
         plan(dataset, train, "standard", speed=1.0)
 
 
-def test_how_pieces_are_learned_is_refused_where_they_are_an_encoders(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("by_hand", "message"),
+    [
+        (
+            {"vocabulary": 500, "width": 8},
+            r"cnn\.vocabulary: .* while vectors are 'pretrained'; set .*\.vectors to 'own'",
+        ),
+        ({"vectors": "own", "vectors_rate": 0.5}, r"cnn\.vectors_rate: .* are 'own'; set .*\.vectors to 'pretrained'"),
+    ],
+)
+def test_what_has_no_effect_on_these_vectors_is_refused(tmp_path: Path, by_hand: dict[str, Any], message: str) -> None:
     dataset = make_dataset(tmp_path / "data", rows=60)
-    train = TrainSettings(hyper={"cnn": {"vocabulary": 500, "width": 8}})
-    with pytest.raises(InputError, match=r"cnn\.vocabulary: .* set train\.hyper\.cnn\.vectors to 'own'"):
-        plan(dataset, train, "standard", speed=1.0)
+    with pytest.raises(InputError, match=message):
+        plan(dataset, TrainSettings(hyper={"cnn": by_hand}), "standard", speed=1.0)
+
+
+def test_vectors_of_an_encoder_move_at_their_own_rate(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", rows=60)
+    weights = make_folder(tmp_path / "weights")
+    before = open_folder(weights).word_vectors(16)
+    moved = {}
+    for rate in (0.0, 0.1, 1.0):
+        train = TrainSettings(pretrained=str(weights), epochs=1, hyper={"cnn": {"vectors_rate": rate}})
+        candidate = architectures()["cnn"].fit(Job(dataset, tmp_path / str(rate), train, "quick", 13))
+        assert candidate.settings["vectors_rate"] == rate
+        model: Any = load_keras(candidate.folder)
+        moved[rate] = np.abs(model.get_layer("embedding").get_weights()[0] - before).max()
+    assert moved[0.0] == 0.0
+    assert 0.0 < moved[0.1] < 0.3 * moved[1.0]
