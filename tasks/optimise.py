@@ -17,6 +17,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from bentos.text_classifier.manifest import GRAPH
 from bentos.text_classifier.model import CPU, TextModel
+from bentos.text_classifier.predictor import by_length
 from tasks.calibrate import rows_of
 from tasks.kinds import KINDS
 from tasks.manifests import Dataset, Optimised, Variant, content_of
@@ -171,7 +172,8 @@ def measure(
 
 
 def _seconds(models: Sequence[TextModel], texts: Sequence[str], size: int) -> list[float]:
-    """Each model's median seconds for a batch of `size` texts."""
+    """Each model's median seconds for `size` texts that arrive together: like those of a service, in groups of like
+    length."""
     batches = [[texts[(start + place) % len(texts)] for place in range(size)] for start in range(0, len(texts), size)]
     seconds: list[list[float]] = [[] for _ in models]
     for model in models:
@@ -179,9 +181,11 @@ def _seconds(models: Sequence[TextModel], texts: Sequence[str], size: int) -> li
     started = time.perf_counter()
     while len(seconds[0]) < TIMED_BATCHES and time.perf_counter() - started < TIMED_SECONDS * len(models):
         batch = batches[len(seconds[0]) % len(batches)]
+        groups = [[batch[index] for index in group] for group in by_length(batch)]
         for model, taken in zip(models, seconds, strict=True):
             began = time.perf_counter()
-            model.run(model.encode(batch))
+            for group in groups:
+                model.run(model.encode(group))
             taken.append(time.perf_counter() - began)
     return [statistics.median(taken) for taken in seconds]
 

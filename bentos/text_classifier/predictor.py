@@ -59,7 +59,7 @@ class Predictor:
         if len(texts) == 1 or _alike(texts):
             return self._group(texts, options)
         answers: list[Prediction | Exception] = [NotFinite()] * len(texts)
-        for chosen in _by_length(texts):
+        for chosen in by_length(texts):
             group = self._group([texts[index] for index in chosen], [options[index] for index in chosen])
             for index, answer in zip(chosen, group, strict=True):
                 answers[index] = answer
@@ -105,7 +105,7 @@ def _alike(texts: list[str]) -> bool:
     return max(lengths) <= 2 * min(lengths) + _NEAR
 
 
-def _by_length(texts: list[str]) -> list[list[int]]:
+def by_length(texts: list[str]) -> list[list[int]]:
     """Runs of indices of which the longest text is at most about twice the shortest: padding stays small."""
     groups: list[list[int]] = []
     shortest = 0
