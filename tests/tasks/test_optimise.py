@@ -11,7 +11,7 @@ from bentos.text_classifier.model import TextModel
 from tasks.architectures import Job, architectures
 from tasks.convert import convert
 from tasks.manifests import Converted, Dataset, Variant
-from tasks.optimise import VARIANTS, optimise, pick
+from tasks.optimise import VARIANTS, _seconds, optimise, pick
 from tasks.settings import Budget, OptimiseSettings, TrainSettings
 from tests.tasks.toy import make_dataset
 
@@ -124,3 +124,23 @@ def test_the_budget_rules_out_what_is_too_large_or_too_slow() -> None:
     name, reasons = picked(BASE, variant("int8", 1.0, 10, 0.90), max_latency_ms=0.5)
     assert name == "int8"
     assert reasons["int8"].startswith("none keeps to the budget")
+
+
+def test_a_batch_is_timed_in_groups_of_like_length() -> None:
+    class Model:
+        def __init__(self) -> None:
+            self.ran: list[list[str]] = []
+
+        def encode(self, texts: list[str]) -> list[str]:
+            return texts
+
+        def run(self, texts: list[str]) -> None:
+            self.ran.append(texts)
+
+    model: Any = Model()
+    texts = ["short", "a text of many words " * 20] * 16
+    (seconds,) = _seconds([model], texts, 32)
+    assert seconds > 0
+    warm_up, *timed = model.ran
+    assert len(warm_up) == 32
+    assert {(len(group), len(set(group))) for group in timed} == {(16, 1)}
