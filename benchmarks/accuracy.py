@@ -100,7 +100,9 @@ class Models:
         return self._once(self.folder / name, hyper, lambda job: train(name, job, self.folds))
 
     def taught(self) -> Candidate:
-        seconds = teaching_seconds(self.planned, self.settings)
+        # Below thorough no student is made unless it is asked for.
+        asked = self.settings.unlabelled is not None or self.effort != "thorough"
+        seconds = teaching_seconds(self.planned, asked)
         teacher = max(self.compared, key=lambda one: one.score)
         folder = self.folder / f"{STUDENT}-{teacher.content[:8]}"
         return self._once(folder, {"seconds": seconds}, lambda job: student(job, teacher, seconds))

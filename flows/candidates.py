@@ -29,9 +29,8 @@ SLOWER = 5.0
 STUDENT_SHARE = 0.1
 """Of the effort's time, for the teacher's answers and again for each structure that is taught."""
 
-UNLABELLED_SHARE = 1 / 3
-"""The same where the user gives unlabelled texts: of few of them a student learns nothing."""
-
+ASKED_SHARE = 1 / 3
+"""The same for a student that was asked for: taught on few texts, or for a short time, it is worth nothing."""
 
 SEATS = 4
 """Trials of a search at a time where there are machines for them; of more, each would know too little of the others."""
@@ -40,9 +39,13 @@ CPUS = 2
 """Of a training; from more a small model gains little, while another training has full use of them."""
 
 
-def teaching_seconds(planned: Plan, train: TrainSettings) -> float:
-    """For the teacher's answers, and again for each structure that is taught."""
-    return (STUDENT_SHARE if train.unlabelled is None else UNLABELLED_SHARE) * planned.budget
+def teaching_seconds(planned: Plan, asked: bool) -> float:
+    """For the teacher's answers, and again for each structure that is taught.
+
+    Args:
+        asked: whether the user wants a student, by its name or by giving texts for it.
+    """
+    return (ASKED_SHARE if asked else STUDENT_SHARE) * planned.budget
 
 
 @dataclass(frozen=True)
@@ -209,7 +212,8 @@ class Candidates:
         from tasks.distillation import student
 
         config, effort = self.config, self.effort
-        seconds = teaching_seconds(self.planned, config.train)
+        asked = STUDENT in config.train.candidates or config.train.unlabelled is not None
+        seconds = teaching_seconds(self.planned, asked)
 
         def work(folder: Path, progress: Progress) -> Candidate:
             hyper = {"seconds": seconds}
