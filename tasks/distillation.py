@@ -29,6 +29,7 @@ from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
 from tasks.optimise import optimise
 from tasks.personal_data import without_personal_data
+from tasks.progress import within
 from tasks.rows import Rows
 from tasks.select import held_out
 from tasks.settings import Budget, OptimiseSettings, SourceSettings
@@ -72,12 +73,14 @@ def student(
         texts = texts[:affordable] if affordable < len(texts) else texts + list(_made_up(texts, made_up, job.seed))
         dataset = taught(job, teacher, model, texts)
     pupils = []
-    for structure, hyper in STRUCTURES.items():
+    for number, (structure, hyper) in enumerate(STRUCTURES.items()):
         folder = job.folder / structure
         folder.mkdir(exist_ok=True)
         by_hand = job.train.hyper.get(structure, {})
         hyper = job.hyper | {name: value for name, value in hyper.items() if name not in by_hand}
-        work = replace(job, dataset=dataset, teacher=teacher.folder, folder=folder, hyper=hyper)
+        start, end = (0.4 + 0.6 * done / len(STRUCTURES) for done in (number, number + 1))
+        progress = within(job.progress, start, end, f"{structure}, ")
+        work = replace(job, dataset=dataset, teacher=teacher.folder, folder=folder, hyper=hyper, progress=progress)
         pupils.append(architectures()[structure].fit(work))
     made, *others = sorted(pupils, key=lambda one: -one.score)
     for other in others:
@@ -113,7 +116,7 @@ def taught(job: Job, teacher: Candidate, model: TextModel, texts: Sequence[str])
             scores = DECODERS[job.dataset.task].scores(model.logits(chunk), manifest).astype(np.float32)
             table = {"text": chunk, "target": list(scores), "weight": np.ones(len(chunk), np.float32)}
             file.write_table(pa.table(table, schema=_SCHEMA))
-            job.progress(0.7 * start / len(texts), f"{teacher.name} answers {len(texts):,} texts")
+            job.progress(0.4 * start / len(texts), f"{teacher.name} answers {len(texts):,} texts")
     return with_files(job.dataset, {"train": path})
 
 

@@ -114,7 +114,8 @@ class TrainSettings(Settings):
     """How models are trained and chosen; what is not set is derived from the effort and the data."""
 
     candidates: tuple[str, ...] = ()
-    """Names of architectures; by effort, language and size when empty."""
+    """Names of architectures, of `ensemble` and `student`, with commas between them; by effort, language and size when
+    empty."""
     pretrained: str = "auto"
     """`minilm` or `multilingual` (the packaged encoders; `auto` is the first for English, the second for the rest),
     a folder in Hugging Face's format, or hf://name."""

@@ -26,7 +26,11 @@ def test_a_student_learns_from_its_teacher_and_from_unlabelled_texts(tmp_path: P
     job = Job(data, tmp_path, TrainSettings(unlabelled=str(tmp_path / "more.csv"), epochs=4), "quick", 13)
     teacher = train("linear", replace(job, folder=tmp_path / "teacher"))
     (tmp_path / "student").mkdir()
-    made = student(replace(job, folder=tmp_path / "student"), teacher, seconds=5.0)
+    told: list[float] = []
+    work = replace(job, folder=tmp_path / "student", progress=lambda share, text: told.append(share))
+    made = student(work, teacher, seconds=5.0)
+    assert told == sorted(told)
+    assert told[-1] > 0.7
     assert (made.name, made.settings["teacher"]) == ("student", "linear")
     assert made.settings["texts"] > 90 + 40
     assert made.score > 0.7
