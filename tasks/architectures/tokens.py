@@ -22,6 +22,7 @@ from tasks.training import Recipe, fit
 
 Hyper = dict[str, Any]
 SMALL = 20_000
+FEW_TOKENS = 500_000
 OWN, PRETRAINED = "own", "pretrained"
 """Where sub-words and the first values of their vectors are from: the texts and chance, or a pre-trained encoder."""
 
@@ -72,8 +73,9 @@ class TokenModel:
         small = dataset.rows["train"] < SMALL
         general = {
             "vectors": _vectors_of(dataset),
-            # Pieces of no training text stay where the encoder put them; the others should not go far from there.
-            "vectors_rate": 0.1,
+            # Pieces of no training text stay where the encoder put them; while there are many of those, the others
+            # should not go far from there.
+            "vectors_rate": 0.1 if dataset.profile.total_tokens < FEW_TOKENS else 1.0,
             # Of few texts whole words are learned, however rare; case tells names and abbreviations.
             "vocabulary": 40_000 if small else 20_000,
             "min_frequency": 1 if small else 2,

@@ -95,3 +95,10 @@ def test_vectors_of_an_encoder_move_at_their_own_rate(tmp_path: Path) -> None:
         moved[rate] = np.abs(model.get_layer("embedding").get_weights()[0] - before).max()
     assert moved[0.0] == 0.0
     assert 0.0 < moved[0.1] < 0.3 * moved[1.0]
+
+
+@pytest.mark.parametrize(("words", "rate"), [(80_000, 0.1), (1_400_000, 1.0)])
+def test_of_many_words_vectors_move_freely(tmp_path: Path, words: int, rate: float) -> None:
+    dataset = make_dataset(tmp_path / "data", rows=30)
+    dataset = dataset.model_copy(update={"profile": dataset.profile.model_copy(update={"total_tokens": words})})
+    assert architectures()["cnn"].hyper(dataset, "standard")["vectors_rate"] == rate
