@@ -106,9 +106,8 @@ def taught(job: Job, teacher: Candidate, model: TextModel, texts: Sequence[str])
         model: a variant of the teacher.
     """
     rows = held_out(teacher, job.dataset)
-    manifest = msgspec.structs.replace(
-        model.manifest, temperature=KINDS[job.dataset.task].temperature(*rows) if rows else 1.0
-    )
+    temperature = KINDS[job.dataset.task].temperature(*rows) if rows else 1.0
+    manifest = msgspec.structs.replace(model.manifest, temperature=temperature)
     path = job.folder / "taught.parquet"
     with pq.ParquetWriter(path, _SCHEMA) as file:
         for start in range(0, len(texts), _CHUNK):

@@ -34,7 +34,13 @@ def test_every_variant_is_measured_and_one_is_picked(converted: Converted, datas
     settings = OptimiseSettings(variants=("float32", "int8", "float16"))
     told: list[tuple[float, str]] = []
     optimised = optimise(
-        converted.folder, dataset, settings, Budget(), tmp_path / "out", False, lambda *one: told.append(one)
+        converted.folder,
+        dataset,
+        settings,
+        Budget(),
+        tmp_path / "out",
+        gpu=False,
+        progress=lambda *one: told.append(one),
     )
     shares = [share for share, _ in told]
     assert shares == sorted(shares)
