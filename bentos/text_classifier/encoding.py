@@ -1,6 +1,7 @@
 """From texts to the named inputs of the ONNX graph."""
 
 import io
+import itertools
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from bentos.text_classifier.manifest import GramSettings, HashedGramSettings, TokenSettings
+from bentos.text_classifier.pieces import Pieces
 from bentos.text_classifier.text import clean, fold, words
 
 Inputs = dict[str, np.ndarray]
@@ -38,6 +40,7 @@ class TokenEncoder:
         # A tokenizer.json may carry padding and truncation of its own (MiniLM's cuts at 128): ours rule.
         tokenizer.no_padding()
         tokenizer.enable_truncation(settings.max_length)
+        self._pieces = Pieces(tokenizer, settings.max_length)
 
     @classmethod
     def load(cls, settings: TokenSettings, read: ReadFile) -> "TokenEncoder":
@@ -49,11 +52,11 @@ class TokenEncoder:
 
     def encode(self, texts: Sequence[str]) -> Inputs:
         prefix = self.settings.prefix
-        encoded = self.tokenizer.encode_batch_fast([prefix + clean(text) for text in texts])
-        lengths = np.array(list(map(len, encoded)), np.int64)
+        rows = self._pieces.of([prefix + clean(text) for text in texts])
+        lengths = np.array(list(map(len, rows)), np.int64)
         filled = _filled(lengths)
         ids = np.full(filled.shape, self.settings.pad_id, np.int32)
-        ids[filled] = [piece for one in encoded for piece in one.ids]
+        ids[filled] = list(itertools.chain.from_iterable(rows))
         return {self.settings.name: ids}
 
     def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:

@@ -40,3 +40,8 @@ def words(folded: str) -> list[str]:
 def is_unspaced(character: str) -> bool:
     """Whether `character` is of a script written without spaces, and so a word of its own."""
     return _UNSPACED.match(character) is not None
+
+
+def holds_unspaced(text: str) -> bool:
+    """Whether a character of `text` is of a script written without spaces."""
+    return _UNSPACED.search(text) is not None
