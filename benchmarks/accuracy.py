@@ -6,11 +6,12 @@ search hyper-parameters, judge by folds or seeds where that is planned, and trai
 validation rows. results.json in `--folder` holds the figures, and a second call goes on where the first was stopped.
 The test parts are read once a candidate, at the end. With `--epsilon 8` the candidates are those that keep a privacy
 budget. The student is taught by the best of the others; what share of that one's lead over the best structure of a
-student trained alone it keeps is printed beside the choice. With `--rows 1000 --unlabelled` the student is given the
-texts of all other training rows.
+student trained alone it keeps, and how many times as fast it is in turns with it, is printed beside the choice. With
+`--rows 1000 --unlabelled` the student is given the texts of all other training rows.
 """
 
 import argparse
+import itertools
 import json
 import os
 import tempfile
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.references import Reference, fasttext, figures, support_vectors
+from bentos.text_classifier.model import TextModel
 from flows.candidates import teaching_seconds
 from tasks.architectures import Job
 from tasks.convert import convert
@@ -29,10 +31,11 @@ from tasks.distillation import STRUCTURES, student
 from tasks.ensemble import ensemble, members
 from tasks.evaluate import evaluate
 from tasks.ingest import ingest
-from tasks.manifests import Candidate, Checked, Dataset, Evaluation, Selection, Variant, content_of
-from tasks.optimise import optimise
+from tasks.manifests import Candidate, Checked, Dataset, Variant, content_of
+from tasks.optimise import BATCH_SIZES, TIMED_BATCHES, optimise, timed
 from tasks.plan import DERIVED, ENSEMBLE, STUDENT, Plan, plan
 from tasks.preprocess import preprocess
+from tasks.rows import Rows
 from tasks.select import select
 from tasks.settings import (
     Budget,
@@ -103,9 +106,12 @@ class Models:
         # Below thorough no student is made unless it is asked for.
         asked = self.settings.unlabelled is not None or self.effort != "thorough"
         seconds = teaching_seconds(self.planned, asked)
-        teacher = max(self.compared, key=lambda one: one.score)
-        folder = self.folder / f"{STUDENT}-{teacher.content[:8]}"
-        return self._once(folder, {"seconds": seconds}, lambda job: student(job, teacher, seconds))
+        folder = self.folder / f"{STUDENT}-{self.teacher.content[:8]}"
+        return self._once(folder, {"seconds": seconds}, lambda job: student(job, self.teacher, seconds))
+
+    @property
+    def teacher(self) -> Candidate:
+        return max(self.compared, key=lambda one: one.score)
 
     def get(self, name: str) -> Candidate | None:
         """The model of that name; None for an average where none is better than the best structure."""
@@ -137,7 +143,8 @@ class Models:
 def figures_of(candidate: Candidate, dataset: Dataset) -> dict[str, Any]:
     """What would be served of the model, judged on the test part."""
     with tempfile.TemporaryDirectory() as folder:
-        picked, judged = served(candidate, dataset, Path(folder))
+        picked = served(candidate, dataset, Path(folder))
+        judged = evaluate(picked, candidate, dataset, SEED, made(Path(folder) / "evaluated"))
     return {
         "accuracy": judged.metrics["accuracy"].value,
         "macro_f1": judged.metrics["macro_f1"].value,
@@ -163,11 +170,20 @@ def judged(model: str, models: Models, key: str, results: dict[str, dict[str, An
     return key, results[key]
 
 
-def served(trained: Candidate, dataset: Dataset, folder: Path) -> tuple[Variant, Evaluation]:
-    """The variant that would be served, and how it does on the test part."""
+def served(trained: Candidate, dataset: Dataset, folder: Path) -> Variant:
+    """The variant that would be served."""
     converted = convert(trained, dataset, folder / "converted")
-    picked = optimise(converted.folder, dataset, OptimiseSettings(), Budget(), folder / "optimised", gpu=False).picked
-    return picked, evaluate(picked, trained, dataset, SEED, made(folder / "evaluated"))
+    return optimise(converted.folder, dataset, OptimiseSettings(), Budget(), folder / "optimised", gpu=False).picked
+
+
+def times_as_fast(student: Candidate, teacher: Candidate, dataset: Dataset) -> float:
+    """By how many times more texts a second than its teacher's the student's served variant answers, one thread each,
+    measured in turns."""
+    texts = list(itertools.islice(Rows(dataset.validation).texts(), BATCH_SIZES[-1] * TIMED_BATCHES))
+    with tempfile.TemporaryDirectory() as folder:
+        variants = [served(one, dataset, Path(folder) / one.name) for one in (student, teacher)]
+        fast, slow = timed([TextModel.load(variant.folder) for variant in variants], texts, BATCH_SIZES[-1])
+    return slow / fast
 
 
 def reference(name: str, dataset: Dataset, folder: Path) -> dict[str, Any]:
@@ -203,13 +219,14 @@ def _cell(column: str, value: float | None) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
-def summary(found: dict[str, dict[str, Any]], selection: Selection) -> list[str]:
+def summary(found: dict[str, dict[str, Any]], models: Models) -> list[str]:
     """Which model was chosen and why; and what share of its teacher's lead a student keeps, at what speed.
 
     Args:
         found: figures by the model's name.
     """
-    lines = [selection.reason]
+    everything = [*models.compared, *([models.taught()] if STUDENT in found else [])]
+    lines = [select(everything, {}, models.dataset, models.settings, Budget()).reason]
     pupils = [found[name] for name in STRUCTURES if name in found]
     alone = max(pupils, key=lambda one: one["validation"], default=None)
     taught = found.get(STUDENT)
@@ -217,7 +234,7 @@ def summary(found: dict[str, dict[str, Any]], selection: Selection) -> list[str]
     if alone and taught and teacher:
         lead = teacher["accuracy"] - alone["accuracy"]
         kept = f"{(taught['accuracy'] - alone['accuracy']) / lead:.0%} of the lead" if lead > 0 else "there is no lead"
-        times = taught["texts_per_second"] / teacher["texts_per_second"]
+        times = times_as_fast(models.taught(), models.teacher, models.dataset)
         texts = taught["settings"]["texts"]
         lines.append(f"student, taught on {texts:,} texts: {kept}, {times:.0f} times the teacher's texts a second")
     return lines
@@ -233,6 +250,8 @@ def main() -> None:
     parser.add_argument("--unlabelled", action="store_true", help="the student gets the texts of the other rows")
     parser.add_argument("--folder", type=Path, default=Path("data/benchmarks/accuracy"))
     options = parser.parse_args()
+    # texts/s are those of one thread.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     sources = Path(os.environ.get("DATASETS_DIR", "../shared/datasets"))
     file = made(options.folder) / "results.json"
     results: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
@@ -255,8 +274,7 @@ def main() -> None:
             shown[key] = found[model]
             print(table({key: found[model]}).splitlines()[-1], flush=True)
         if structures:
-            everything = [*models.compared, *([models.taught()] if STUDENT in names else [])]
-            print(*summary(found, select(everything, {}, dataset, settings, Budget())), "", sep="\n", flush=True)
+            print(*summary(found, models), "", sep="\n", flush=True)
     print("\n" + table(shown))
 
 

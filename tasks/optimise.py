@@ -29,6 +29,8 @@ BASE = "float32"
 BATCH_SIZES = (1, 32)
 TIMED_BATCHES = 60
 TIMED_SECONDS = 1.5
+# Batch by batch, each model would find the caches full of another one's weights, as in no service.
+TURN = 5
 FEW_ROWS = 20
 ALIKE = 1.10
 CUDA = ("CUDAExecutionProvider", "CPUExecutionProvider")
@@ -149,7 +151,7 @@ def measure(
     # Variants of one model have the same encoders.
     texts, targets = rows_of(dataset, "validation", models[0].encoders)
     progress(0.0, "timing the variants")
-    seconds = {str(size): _seconds(models, texts, size) for size in BATCH_SIZES}
+    seconds = {str(size): timed(models, texts, size) for size in BATCH_SIZES}
     variants = []
     for place, (folder, model) in enumerate(zip(folders, models, strict=True)):
         part = within(progress, place / len(models), (place + 1) / len(models))
@@ -171,22 +173,24 @@ def measure(
     return variants
 
 
-def _seconds(models: Sequence[TextModel], texts: Sequence[str], size: int) -> list[float]:
+def timed(models: Sequence[TextModel], texts: Sequence[str], size: int) -> list[float]:
     """Each model's median seconds for `size` texts that arrive together: like those of a service, in groups of like
-    length."""
-    batches = [[texts[(start + place) % len(texts)] for place in range(size)] for start in range(0, len(texts), size)]
+    length. The models take turns of a few batches."""
+    starts = range(0, min(len(texts), TIMED_BATCHES * size), size)
+    batches = [[texts[(start + place) % len(texts)] for place in range(size)] for start in starts]
+    grouped = [[[batch[index] for index in group] for group in by_length(batch)] for batch in batches]
     seconds: list[list[float]] = [[] for _ in models]
     for model in models:
         model.run(model.encode(batches[0]))
     started = time.perf_counter()
     while len(seconds[0]) < TIMED_BATCHES and time.perf_counter() - started < TIMED_SECONDS * len(models):
-        batch = batches[len(seconds[0]) % len(batches)]
-        groups = [[batch[index] for index in group] for group in by_length(batch)]
+        turn = [grouped[(len(seconds[0]) + number) % len(grouped)] for number in range(TURN)]
         for model, taken in zip(models, seconds, strict=True):
-            began = time.perf_counter()
-            for group in groups:
-                model.run(model.encode(group))
-            taken.append(time.perf_counter() - began)
+            for groups in turn:
+                began = time.perf_counter()
+                for group in groups:
+                    model.run(model.encode(group))
+                taken.append(time.perf_counter() - began)
     return [statistics.median(taken) for taken in seconds]
 
 

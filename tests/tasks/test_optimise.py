@@ -1,5 +1,6 @@
 """Variants of a converted model: made, measured, and one picked by the stated policy."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from bentos.text_classifier.model import TextModel
 from tasks.architectures import Job, architectures
 from tasks.convert import convert
 from tasks.manifests import Converted, Dataset, Variant
-from tasks.optimise import VARIANTS, _seconds, optimise, pick
+from tasks.optimise import TIMED_BATCHES, TURN, VARIANTS, optimise, pick, timed
 from tasks.settings import Budget, OptimiseSettings, TrainSettings
 from tests.tasks.toy import make_dataset
 
@@ -133,20 +134,38 @@ def test_the_budget_rules_out_what_is_too_large_or_too_slow() -> None:
 
 
 def test_a_batch_is_timed_in_groups_of_like_length() -> None:
-    class Model:
-        def __init__(self) -> None:
-            self.ran: list[list[str]] = []
-
-        def encode(self, texts: list[str]) -> list[str]:
-            return texts
-
-        def run(self, texts: list[str]) -> None:
-            self.ran.append(texts)
-
-    model: Any = Model()
+    model: Any = Recorder([])
     texts = ["short", "a text of many words " * 20] * 16
-    (seconds,) = _seconds([model], texts, 32)
+    (seconds,) = timed([model], texts, 32)
     assert seconds > 0
-    warm_up, *timed = model.ran
+    warm_up, *groups = model.ran
     assert len(warm_up) == 32
-    assert {(len(group), len(set(group))) for group in timed} == {(16, 1)}
+    assert {(len(group), len(set(group))) for group in groups} == {(16, 1)}
+
+
+def test_models_are_timed_on_the_same_texts_in_turns_of_a_few_batches() -> None:
+    order: list[Any] = []
+    models: list[Any] = [Recorder(order), Recorder(order)]
+    texts = [f"text {number}" for number in range(7)]
+    assert len(timed(models, texts, 1)) == 2
+    turns = [[model for model, _ in group] for _, group in itertools.groupby(order[2:], lambda one: one[0])]
+    assert {len(turn) for turn in turns} == {TURN}
+    first, second = ([ran for model, ran in order if model is one] for one in models)
+    assert first == second
+    assert {text for (text,) in first} == set(texts)
+    assert len(first) == TIMED_BATCHES + 1
+
+
+class Recorder:
+    """In place of a model: notes the texts it ran, and in `order` who ran."""
+
+    def __init__(self, order: list[Any]) -> None:
+        self.ran: list[list[str]] = []
+        self._order = order
+
+    def encode(self, texts: list[str]) -> list[str]:
+        return texts
+
+    def run(self, texts: list[str]) -> None:
+        self.ran.append(texts)
+        self._order.append((self, texts))
