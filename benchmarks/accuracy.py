@@ -176,14 +176,14 @@ def served(trained: Candidate, dataset: Dataset, folder: Path) -> Variant:
     return optimise(converted.folder, dataset, OptimiseSettings(), Budget(), folder / "optimised", gpu=False).picked
 
 
-def times_as_fast(student: Candidate, teacher: Candidate, dataset: Dataset) -> float:
-    """By how many times more texts a second than its teacher's the student's served variant answers, one thread each,
+def times_as_fast(pupil: Candidate, teacher: Candidate, dataset: Dataset) -> float:
+    """By how many times more texts a second than its teacher's the pupil's served variant answers, one thread each,
     measured in turns."""
     texts = list(itertools.islice(Rows(dataset.validation).texts(), BATCH_SIZES[-1] * TIMED_BATCHES))
     with tempfile.TemporaryDirectory() as folder:
-        variants = [served(one, dataset, Path(folder) / one.name) for one in (student, teacher)]
-        fast, slow = timed([TextModel.load(variant.folder) for variant in variants], texts, BATCH_SIZES[-1])
-    return slow / fast
+        variants = [served(one, dataset, Path(folder) / one.name) for one in (pupil, teacher)]
+        own, teachers = timed([TextModel.load(variant.folder) for variant in variants], texts, BATCH_SIZES[-1])
+    return teachers / own
 
 
 def reference(name: str, dataset: Dataset, folder: Path) -> dict[str, Any]:

@@ -69,6 +69,24 @@ def split_by_a_pattern() -> Tokenizer:
     return tokenizer
 
 
+def added_as(token: str) -> Callable[[], Tokenizer]:
+    """An added token of two words once it is normalised."""
+
+    def make() -> Tokenizer:
+        tokenizer = own()
+        tokenizer.add_tokens([AddedToken(token, normalized=True)])
+        return tokenizer
+
+    return make
+
+
+def twice() -> Tokenizer:
+    """Each text with itself."""
+    tokenizer = own()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A $A", special_tokens=[])
+    return tokenizer
+
+
 def replaced_across_spaces() -> Tokenizer:
     tokenizer = own()
     tokenizer.normalizer = normalizers.Replace("s t", "st")
@@ -79,13 +97,26 @@ def replaced_across_spaces() -> Tokenizer:
 def test_words_are_cut_once(make: Callable[[], Tokenizer]) -> None:
     counted = Counted(make())
     found = Pieces(counted, MOST)  # type: ignore[arg-type]
-    first = found.of(["the card of the bank", "the bank"])
-    assert counted.texts == 4
-    assert found.of(["the card of the bank", "the bank"]) == first
-    assert counted.texts == 4
+    texts = ["the card of the bank", "the bank"]
+    ids = [found.of(texts) for _ in range(3)]
+    assert ids == [whole(counted._tokenizer, texts)] * 3
+    counted.texts = 0
+    assert found.of(texts) == ids[0]
+    assert counted.texts == 0
 
 
-@pytest.mark.parametrize("make", [unsplit, two_words_in_one, split_by_a_pattern, replaced_across_spaces])
+@pytest.mark.parametrize(
+    "make",
+    [
+        unsplit,
+        two_words_in_one,
+        added_as("top\u00a0up"),
+        added_as("top\tup"),
+        split_by_a_pattern,
+        replaced_across_spaces,
+        twice,
+    ],
+)
 def test_texts_are_cut_whole_where_words_depend_on_their_neighbours(make: Callable[[], Tokenizer]) -> None:
     tokenizer = make()
     texts = ["on and on", "please top up", "nets table", *map(clean, SAMPLE)]
@@ -115,6 +146,22 @@ def test_it_remembers_so_many_words_and_no_long_ones(tokenizer: Tokenizer, monke
     assert "common" in words
     assert len(words) <= 2 * (50 + 3)
     assert max(map(len, words)) <= pieces.LONGEST_WORD
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_texts_are_cut_like_whole_ones_where_there_is_no_room_for_marks(most: int) -> None:
+    tokenizer = bert()
+    tokenizer.enable_truncation(most)
+    texts = ["", "the card", "the card of the bank"]
+    assert Pieces(tokenizer, most).of(texts) == whole(tokenizer, texts)
+
+
+def test_of_many_new_words_few_are_learned_and_the_text_is_cut_once() -> None:
+    counted = Counted(own())
+    found = Pieces(counted, MOST)  # type: ignore[arg-type]
+    text = " ".join(f"w{number}" for number in range(5_000))
+    assert found.of([text]) == whole(counted._tokenizer, [text])
+    assert counted.texts == pieces.MOST_NEW + 1 == len(found._known) + 1
 
 
 def test_threads_may_share_it(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
