@@ -11,7 +11,6 @@ student trained alone it keeps, and how many times as fast it is in turns with i
 """
 
 import argparse
-import itertools
 import json
 import os
 import tempfile
@@ -32,7 +31,7 @@ from tasks.ensemble import ensemble, members
 from tasks.evaluate import evaluate
 from tasks.ingest import ingest
 from tasks.manifests import Candidate, Checked, Dataset, Variant, content_of
-from tasks.optimise import BATCH_SIZES, TIMED_BATCHES, optimise, timed
+from tasks.optimise import BATCH_SIZES, optimise, timed
 from tasks.plan import DERIVED, ENSEMBLE, STUDENT, Plan, plan
 from tasks.preprocess import preprocess
 from tasks.rows import Rows
@@ -179,7 +178,7 @@ def served(trained: Candidate, dataset: Dataset, folder: Path) -> Variant:
 def times_as_fast(pupil: Candidate, teacher: Candidate, dataset: Dataset) -> float:
     """By how many times more texts a second than its teacher's the pupil's served variant answers, one thread each,
     measured in turns."""
-    texts = list(itertools.islice(Rows(dataset.validation).texts(), BATCH_SIZES[-1] * TIMED_BATCHES))
+    texts = list(Rows(dataset.validation).texts())
     with tempfile.TemporaryDirectory() as folder:
         variants = [served(one, dataset, Path(folder) / one.name) for one in (pupil, teacher)]
         own, teachers = timed([TextModel.load(variant.folder) for variant in variants], texts, BATCH_SIZES[-1])

@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 
 from bentos.text_classifier.model import TextModel
-from bentos.text_classifier.text import is_unspaced
+from bentos.text_classifier.text import holds_unspaced
 
 BUDGET = 200
 """Model evaluations of one explanation when the caller does not say."""
@@ -132,7 +132,7 @@ def segments(text: str) -> list[Span]:
 def _kind(character: str) -> str:
     if character.isspace():
         return "space"
-    if is_unspaced(character):
+    if holds_unspaced(character):
         return "unspaced"
     if character.isalnum() or character == "_":
         return "word"
@@ -150,7 +150,7 @@ def keep(text: str, words: list[Span], kept: list[bool]) -> str:
         pieces.append(text[end:start])
         if keep:
             pieces.append(text[start:stop])
-        elif not is_unspaced(text[start]):
+        elif not holds_unspaced(text[start]):
             pieces.append(" ")
         end = stop
     pieces.append(text[end:])

@@ -49,18 +49,20 @@ class Pieces:
 
     def _words(self, text: str) -> list[str]:
         """The words of a text that may be cut word by word; of another one none."""
-        if not self._remembers or not (text.isascii() or not holds_unspaced(text)):
+        if not self._remembers or (not text.isascii() and holds_unspaced(text)):
             return []
         words = text.split(" ")
         return words if max(map(len, words)) <= LONGEST_WORD else []
 
     def _row(self, words: list[str], known: dict[str, list[int]]) -> list[int]:
         """The ids of a text of these words; none, where one is not known."""
+        if not words:
+            return []
         try:
             pieces = [piece for word in words for piece in known[word]]
         except KeyError:
             return []
-        return self._before + pieces[: self._room] + self._after if words else []
+        return self._before + pieces[: self._room] + self._after
 
     def _with_new(self, words: list[str]) -> dict[str, list[int]]:
         """What is known, with some of the new `words`. Threads may share it: what one has got only grows."""

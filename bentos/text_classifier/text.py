@@ -37,11 +37,6 @@ def words(folded: str) -> list[str]:
     return _WORDS.findall(folded)
 
 
-def is_unspaced(character: str) -> bool:
-    """Whether `character` is of a script written without spaces, and so a word of its own."""
-    return _UNSPACED.match(character) is not None
-
-
 def holds_unspaced(text: str) -> bool:
-    """Whether a character of `text` is of a script written without spaces."""
+    """Whether a character of `text` is of a script written without spaces, and so a word of its own."""
     return _UNSPACED.search(text) is not None

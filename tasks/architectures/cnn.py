@@ -16,13 +16,14 @@ def _defaults(dataset: Dataset, effort: Effort) -> Hyper:
 
 def _convolutions(values: Any, mask: Any, hyper: Hyper) -> list[Any]:
     # As one row of an image: bias and activation are parts of such a convolution in ONNX Runtime.
-    row, kept = (ops.expand_dims(one, 1) for one in (keras.layers.SpatialDropout1D(0.2)(values), mask))
+    row = ops.expand_dims(keras.layers.SpatialDropout1D(0.2)(values), 1)
+    kept = ops.cast(ops.expand_dims(mask, 1), values.dtype)
     found = []
     for window in hyper["windows"]:
         layer = keras.layers.Conv2D(
             hyper["filters"], (1, window), padding="same", activation="relu", name=f"window_{window}"
         )
-        found.append(ops.squeeze(layer(row) * ops.cast(kept, values.dtype), 1))
+        found.append(ops.squeeze(layer(row) * kept, 1))
     return found
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from bentos.text_classifier import pieces
 from bentos.text_classifier.pieces import Pieces
@@ -48,7 +48,6 @@ def unsplit() -> Tokenizer:
     """As SentencePiece: a space is a character of the word after it."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(split=False)
-    tokenizer.decoder = decoders.Metaspace()
     trainer = trainers.BpeTrainer(vocab_size=200, show_progress=False)
     tokenizer.train_from_iterator(["on and on and on", "now and then"] * 10, trainer)
     tokenizer.enable_truncation(MOST)
