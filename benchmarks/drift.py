@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.prediction_log import KIND, PredictionRecord, named_label, observe
 from bentos.text_classifier.scope import ScopeRule
-from tasks.architectures import Job, architectures
+from tasks.architectures import architectures
 from tasks.calibrate import calibrate
 from tasks.convert import convert
 from tasks.drift import monitor
@@ -28,6 +28,7 @@ from tasks.drift.permutation import corrected_p_values
 from tasks.drift.reference import MOST_ROWS, SCHEMA
 from tasks.drift.statistics import statistics
 from tasks.folding import add_fold, fold_expression
+from tasks.job import Job
 from tasks.manifests import Checked, Dataset
 from tasks.preprocess import preprocess
 from tasks.settings import DataSettings, TrainSettings, WatchSettings

@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 
 from benchmarks.accuracy import SEED, Models, made
 from benchmarks.references import figures, support_vectors
-from tasks.calibrate import open_model, rows_of
 from tasks.convert import export_graph
+from tasks.examples import rows_of
 from tasks.ingest import ingest
 from tasks.kinds import KINDS
+from tasks.machine import open_model
 from tasks.manifests import Candidate, Dataset
 from tasks.plan import plan
 from tasks.preprocess import preprocess

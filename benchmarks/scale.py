@@ -60,8 +60,8 @@ def _split(before: Checked, folder: Path) -> Dataset:
 
 def _train(before: Dataset, folder: Path) -> Converted:
     # TensorFlow takes memory that the stages before this one do without.
-    from tasks.architectures import Job
     from tasks.convert import convert
+    from tasks.job import Job
     from tasks.train import train
 
     hyper = {"epochs": 1, "seconds": None}

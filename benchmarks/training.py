@@ -27,9 +27,9 @@ import pyarrow.parquet as pq
 
 import tasks.training
 from bentos.text_classifier.encoding import TokenEncoder
-from tasks.architectures import Job
 from tasks.backend import keras, ops
 from tasks.examples import training_texts
+from tasks.job import Job
 from tasks.manifests import Dataset, Profile
 from tasks.settings import TrainSettings
 from tasks.tokenisers import fit_tokeniser

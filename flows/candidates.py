@@ -12,7 +12,7 @@ from bentos.text_classifier.cpus import allowed_cpus
 from flows.config import RetrainConfig
 from flows.stages import Stage, Stages
 from flows.task_runners import task_runner
-from tasks.architectures import Job
+from tasks.job import Job
 from tasks.machine import has_gpu
 from tasks.manifests import Candidate, Dataset, Selection
 from tasks.personal_data import redactor

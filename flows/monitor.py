@@ -16,9 +16,10 @@ from tasks.drift.history import remember
 from tasks.drift.page import headline, write_page
 from tasks.drift.reference import REFERENCE
 from tasks.feedback import feedback_since
+from tasks.files import write_whole
 from tasks.package import bento_model
 from tasks.registry import write_registry
-from tasks.serving.record import Live, read_live, write_whole
+from tasks.serving.record import Live, read_live
 from tasks.settings import WatchSettings
 from tasks.state import state_folder
 

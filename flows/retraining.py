@@ -18,6 +18,7 @@ from tasks import export
 from tasks.deploy import deploy
 from tasks.drift import reference_statistics
 from tasks.errors import GateRefused
+from tasks.files import write_whole
 from tasks.gate import gate
 from tasks.manifests import (
     Candidate,
@@ -37,7 +38,7 @@ from tasks.progress import Progress, within
 from tasks.report import RunReport, model_card
 from tasks.retention import prune
 from tasks.select import select
-from tasks.serving.record import read_live, write_whole
+from tasks.serving.record import read_live
 from tasks.settings import Budget, Effort
 from tasks.smoke import known_answers
 

@@ -1,7 +1,6 @@
 """Stage: make the served variant's scores mean what they say, on rows that it was not trained on."""
 
 import shutil
-from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -9,16 +8,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bentos.text_classifier.cpus import allowed_cpus
-from bentos.text_classifier.decoding import DECODERS
-from bentos.text_classifier.encoding import Encoder
 from bentos.text_classifier.manifest import MANIFEST, Manifest, dump
-from bentos.text_classifier.model import TextModel
-from bentos.text_classifier.scope import fit_scope
-from tasks.examples import aligned_part, training_texts
-from tasks.kinds import KINDS
+from tasks.examples import rows_of, training_texts
+from tasks.kinds import KINDS, outcome_of
+from tasks.machine import open_model
 from tasks.manifests import Dataset
 from tasks.metrics import Bins, Outcome
+from tasks.scope import fit_scope
 
 SCOPE_TEXTS = 200_000
 """Training texts that the scope rule remembers n-grams of."""
@@ -61,7 +57,7 @@ def calibrate(
         model.manifest, temperature=temperature, exponent=exponent, thresholds=thresholds, scope=scope
     )
     write_folder(folder, out, fitted)
-    before, after = (outcome(logits, targets, manifest) for manifest in (model.manifest, fitted))
+    before, after = (outcome_of(logits, targets, manifest) for manifest in (model.manifest, fitted))
     return out, {
         "temperature": temperature,
         "exponent": exponent,
@@ -69,22 +65,6 @@ def calibrate(
         "rows": len(fitted_on[0]),
         "validation": {"before": calibration_of(before), "after": calibration_of(after)},
     }
-
-
-def open_model(folder: Path) -> TextModel:
-    """The model folder opened for a whole part of a data set: on every CPU that may be used."""
-    return TextModel.load(folder, threads=allowed_cpus())
-
-
-def rows_of(dataset: Dataset, part: str, encoders: Sequence[Encoder] = ()) -> tuple[list[str], np.ndarray]:
-    """Texts and targets of a part that fits in memory; tagging needs the model's `encoders` for its targets."""
-    blocks = list(aligned_part(dataset, part, encoders))
-    return [text for block in blocks for text in block[0]], np.concatenate([block[1] for block in blocks])
-
-
-def outcome(logits: np.ndarray, targets: np.ndarray, manifest: Manifest) -> Outcome:
-    """What a model with this manifest makes of its logits."""
-    return KINDS[manifest.task].outcome(DECODERS[manifest.task].scores(logits, manifest), targets, manifest)
 
 
 def calibration_of(of: Outcome) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bentos.text_classifier.manifest import MANIFEST, EncoderSettings, Manifest, Privacy, dump
-from tasks.architectures import Job
+from tasks.job import Job
 from tasks.kinds import KINDS, standard_error
 from tasks.manifests import Candidate, content_of
 from tasks.training import Trained

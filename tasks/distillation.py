@@ -21,11 +21,12 @@ from bentos.text_classifier.decoding import DECODERS
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.personal_data import Redactor
 from bentos.text_classifier.text import fold
-from tasks.architectures import Job, architectures
-from tasks.calibrate import open_model
+from tasks.architectures import architectures
 from tasks.convert import export_graph
 from tasks.cross_validation import with_files
+from tasks.job import Job
 from tasks.kinds import KINDS
+from tasks.machine import open_model
 from tasks.manifests import Candidate, Dataset
 from tasks.optimise import optimise
 from tasks.personal_data import without_personal_data

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from bentos.text_classifier.manifest import MANIFEST, EncoderSettings, parse
-from tasks.architectures import Job
 from tasks.backend import keras
-from tasks.calibrate import rows_of
 from tasks.candidate import VALIDATION_LOGITS, save
 from tasks.convert import load_keras
 from tasks.cross_validation import HELD_OUT, judged
+from tasks.examples import rows_of
+from tasks.job import Job
 from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
 from tasks.plan import MOST_MEMBERS

@@ -13,11 +13,12 @@ from bentos.text_classifier.decoding import Options
 from bentos.text_classifier.manifest import MANIFEST, dump
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.scope import ScopeRule
-from tasks.calibrate import calibrate, calibration_of, open_model, outcome, rows_of
+from tasks.calibrate import calibrate, calibration_of
 from tasks.errors import InputError
-from tasks.examples import read_part
-from tasks.kinds import KINDS
+from tasks.examples import read_part, rows_of
+from tasks.kinds import KINDS, outcome_of
 from tasks.label_errors import MOST_ROWS, cross_validated_scores, rank_label_errors
+from tasks.machine import open_model
 from tasks.manifests import Candidate, Dataset, Evaluation, Variant, content_of
 from tasks.metrics import Outcome, measure, proportion
 from tasks.progress import Progress, saying, silent, within
@@ -60,7 +61,7 @@ def evaluate(
     texts, targets = rows_of(dataset, "test", model.encoders)
     logits = model.logits(texts, told=saying(within(progress, 0.3, 0.7), "answering the test part"))
     uncalibrated = msgspec.structs.replace(model.manifest, temperature=1.0, exponent=1.0)
-    result = outcome(logits, targets, model.manifest)
+    result = outcome_of(logits, targets, model.manifest)
     kind = KINDS[dataset.task]
     measured = measure(result, seed, kind.figures)
     predictions = folder / "predictions.parquet"
@@ -78,7 +79,7 @@ def evaluate(
         per_class=dict(zip(dataset.labels, measured.per_label, strict=True)),
         confusion=_confusion(result) if kind.exclusive else [],
         calibration=fitted
-        | {"before": calibration_of(outcome(logits, targets, uncalibrated)), "after": calibration_of(result)},
+        | {"before": calibration_of(outcome_of(logits, targets, uncalibrated)), "after": calibration_of(result)},
         slices=slices(texts, result.exact, table.select([n for n in table.column_names if n not in _SPLIT_COLUMNS])),
         predictions=predictions,
         label_errors=_label_errors(validation_scores, dataset, seed) if kind.pooled else [],

@@ -237,3 +237,9 @@ def training_texts(dataset: Dataset) -> Iterator[str]:
     """The texts of the training part, one after the other."""
     for batch in Rows(dataset.train).batches(4096, ["text"]):
         yield from batch["texts"]
+
+
+def rows_of(dataset: Dataset, part: str, encoders: Sequence[Encoder] = ()) -> tuple[list[str], np.ndarray]:
+    """Texts and targets of a part that fits in memory; tagging needs the model's `encoders` for its targets."""
+    blocks = list(aligned_part(dataset, part, encoders))
+    return [text for block in blocks for text in block[0]], np.concatenate([block[1] for block in blocks])

@@ -15,11 +15,11 @@ import yaml
 
 from bentos.text_classifier.manifest import SEALED
 from tasks.errors import InputError
+from tasks.files import write_whole
 from tasks.manifests import Record
 from tasks.package import NAME, store
 from tasks.personal_data import is_text, keyed_content
 from tasks.sealed_files import MAGIC
-from tasks.serving.record import write_whole
 
 FORGOTTEN = "[forgotten]"
 _LEAST = 4

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 from scipy.stats import binomtest
 
 from bentos.text_classifier.model import TextModel
-from tasks.calibrate import open_model
 from tasks.errors import InputError
 from tasks.evaluate import answers
+from tasks.machine import open_model
 from tasks.manifests import Evaluation, Optimised, Verdict
 from tasks.settings import Budget, GateSettings
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from bentos.text_classifier.personal_data import Redactor
 from tasks.errors import InputError
-from tasks.label_kinds import KINDS, find_task
+from tasks.label_kinds import KINDS
 from tasks.manifests import Table, content_of
 from tasks.personal_data import without_personal_data
 from tasks.progress import Progress, silent, within
@@ -17,6 +17,7 @@ from tasks.quarantine import by_kind, write_quarantine
 from tasks.settings import SourceSettings
 from tasks.sources import OWN_COLUMNS, Reading, shown, source_of
 from tasks.sources.length import about_rows
+from tasks.task_kind import find_task
 from tasks.workspace import engine, identifier, literal, scratch_folder
 
 _READ = 0.8

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bentos.text_classifier.decoding import Prediction
+from bentos.text_classifier.decoding import DECODERS, Prediction
 from bentos.text_classifier.encoding import Encoder
 from bentos.text_classifier.manifest import Manifest
 from bentos.text_classifier.tagging import tag_names
@@ -142,3 +142,8 @@ def standard_error(
     generator = np.random.default_rng(seed)
     draws = (generator.integers(rows, size=rows) for _ in range(rounds))
     return float(np.std([kind.metrics(logits[draw], targets[draw])[metric] for draw in draws]))
+
+
+def outcome_of(logits: np.ndarray, targets: np.ndarray, manifest: Manifest) -> Outcome:
+    """What a model with this manifest makes of its logits."""
+    return KINDS[manifest.task].outcome(DECODERS[manifest.task].scores(logits, manifest), targets, manifest)

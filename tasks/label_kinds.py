@@ -2,11 +2,7 @@
 
 from dataclasses import dataclass
 
-import duckdb
-
 from tasks.manifests import TaskName
-from tasks.settings import SourceSettings
-from tasks.sources import Reading
 
 _SPANS = 'STRUCT("start" INTEGER, "end" INTEGER, "label" VARCHAR)[]'
 _SPAN_CLASSES = "list_sort(list_distinct(list_transform(label, lambda span: span.label)))"
@@ -83,48 +79,3 @@ KINDS: dict[TaskName, LabelKind] = {
         comparable=False,
     ),
 }
-
-_SEPARATORS = ("|", ";", ",")
-
-
-def find_task(duck: duckdb.DuckDBPyConnection, settings: SourceSettings, reading: Reading) -> tuple[TaskName, str]:
-    """The kind of task of view `raw`, and what separates labels in it ('' where nothing does).
-
-    Lists of spans mean tagging, lists of names multi-label. Separated text is multi-label only when the
-    parts plainly recur in different company: a class name may hold a comma.
-    """
-    forms = dict(duck.execute("SELECT form, count(*) FROM raw WHERE label IS NOT NULL GROUP BY 1").fetchall())
-    task = settings.task
-    if task == "auto" and forms.get("spans", 0) > 0:
-        task = "tagging"
-    elif task == "auto" and forms.get("list", 0) > sum(forms.values()) / 2:
-        task = "multi"
-    if task in ("single", "tagging"):
-        return task, ""
-    separator = settings.label_separator
-    if separator is None:
-        separator = next((mark for mark in _SEPARATORS if _separates(duck, mark, task == "multi")), "")
-    if separator and forms.get(None, 0):
-        reading.note(f"{reading.label_column}: several labels a row, separated by {separator!r}; see --task single")
-    return ("multi" if task == "multi" or separator else "single"), separator
-
-
-def _separates(duck: duckdb.DuckDBPyConnection, mark: str, wanted: bool) -> bool:
-    """Whether `mark` parts labels from each other: at least one label in twenty holds it (any, when several labels
-    are `wanted`), the number of parts varies, and 90 % of the parts in company stand in two or more combinations."""
-    found = duck.execute(
-        """
-        WITH wholes AS (SELECT label AS whole, count(*) AS n FROM raw WHERE form IS NULL AND label IS NOT NULL
-            AND reason IS NULL GROUP BY 1),
-        parts AS (SELECT whole, n, contains(whole, $mark) AS company, len(string_split(whole, $mark)) AS size,
-            trim(unnest(string_split(whole, $mark))) AS part FROM wholes),
-        known AS (SELECT part, count(DISTINCT whole) AS combinations, sum(n) FILTER (company) AS n
-            FROM parts WHERE part <> '' GROUP BY 1)
-        SELECT (SELECT coalesce(sum(n) FILTER (contains(whole, $mark)), 0) / sum(n) FROM wholes),
-            (SELECT count(DISTINCT size) FROM parts),
-            (SELECT coalesce(sum(n) FILTER (combinations > 1), 0) / sum(n) FROM known)
-        """,
-        {"mark": mark},
-    ).fetchone()
-    held, sizes, recurring = (float(value or 0) for value in found or (0, 0, 0))
-    return held > 0 if wanted else held >= 0.05 and sizes > 1 and recurring >= 0.9

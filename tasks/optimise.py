@@ -18,7 +18,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from bentos.text_classifier.manifest import GRAPH
 from bentos.text_classifier.model import CPU, TextModel
 from bentos.text_classifier.predictor import by_length
-from tasks.calibrate import rows_of
+from tasks.examples import rows_of
 from tasks.kinds import KINDS
 from tasks.manifests import Dataset, Optimised, Variant, content_of
 from tasks.progress import Progress, saying, silent, within

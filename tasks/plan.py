@@ -5,9 +5,10 @@ from typing import get_args
 
 from pydantic import Field
 
-from tasks.architectures import Architecture, architectures, hyper_of, is_private
+from tasks.architectures import architectures, is_private
 from tasks.costs import estimate
 from tasks.errors import InputError
+from tasks.job import Architecture, hyper_of
 from tasks.kinds import KINDS
 from tasks.machine import machine_speed
 from tasks.manifests import Dataset, Record

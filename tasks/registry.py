@@ -12,12 +12,13 @@ from markupsafe import Markup, escape
 
 from tasks.drift.charts import accuracy_chart
 from tasks.drift.history import looks
+from tasks.files import write_whole
 from tasks.manifests import Record
 from tasks.package import NAME, store
+from tasks.pages.svg import Frame, drawing, number_ticks, padded, percent_ticks
+from tasks.pages.templates import templates
 from tasks.remembered import lines, remembered
-from tasks.report.page import templates
-from tasks.report.svg import Frame, drawing, number_ticks, padded, percent_ticks
-from tasks.serving.record import history, read_live, write_whole
+from tasks.serving.record import history, read_live
 
 PAGE = "registry.html"
 RUNS = "runs.jsonl"

@@ -6,8 +6,9 @@ from bentos.text_classifier.keys import KeyProblem, provider_of
 from bentos.text_classifier.manifest import WRAPPED_KEY
 from bentos.text_classifier.sealing import SealProblem, rewrap
 from tasks.errors import InputError
+from tasks.files import write_whole
 from tasks.package import NAME, bento_model, store
-from tasks.serving.record import LIVE, note, read_live, write_whole
+from tasks.serving.record import LIVE, note, read_live
 
 
 def rotate(old: str, new: str, state: Path) -> list[str]:

@@ -15,7 +15,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, 
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
-from tasks.architectures import Architecture, Job, Range, architectures
+from tasks.architectures import architectures
+from tasks.job import Architecture, Job, Range
 from tasks.manifests import Candidate
 from tasks.progress import within
 

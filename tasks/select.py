@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from bentos.text_classifier.manifest import Manifest
-from tasks.calibrate import outcome, rows_of
 from tasks.candidate import VALIDATION_LOGITS, VALIDATION_TARGETS
 from tasks.cross_validation import HELD_OUT, pooled_targets
 from tasks.errors import InputError
-from tasks.kinds import KINDS, standard_error
+from tasks.examples import rows_of
+from tasks.kinds import KINDS, outcome_of, standard_error
 from tasks.manifests import Candidate, Dataset, Selection
 from tasks.metrics import drawn
 from tasks.settings import Budget, TrainSettings
@@ -153,7 +153,7 @@ def _error_of_difference(best: Candidate, other: Candidate, dataset: Dataset, me
         # Without the rows the scores count as independent, which errs on the side of 'equal'.
         return float(np.hypot(best.error, other.error))
     manifest = Manifest(task=dataset.task, labels=KINDS[dataset.task].outputs(dataset.labels), encoders=[])
-    first, second = (drawn(outcome(*row, manifest), metric, seed=0, rounds=_ROUNDS) for row in rows if row)
+    first, second = (drawn(outcome_of(*row, manifest), metric, seed=0, rounds=_ROUNDS) for row in rows if row)
     return float(np.std(first - second))
 
 

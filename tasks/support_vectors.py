@@ -13,8 +13,8 @@ from scipy.special import log_expit
 from sklearn.model_selection import KFold
 from sklearn.svm import LinearSVC
 
-from tasks.architectures import Job
 from tasks.examples import read_part
+from tasks.job import Job
 from tasks.kinds import KINDS
 from tasks.manifests import Dataset
 from tasks.scaling import sigmoid_line

@@ -13,11 +13,11 @@ import numpy as np
 from bentos.text_classifier.encoding import GramEncoder, TokenEncoder
 from bentos.text_classifier.model import in_order
 from tasks.adamw import AdamW, trainable
-from tasks.architectures import Job
 from tasks.backend import keras, tf
 from tasks.checkpoint import Checkpoint
 from tasks.distribution import Devices, devices
 from tasks.examples import Batch, Examples, encode_part
+from tasks.job import Job
 from tasks.kinds import KINDS
 from tasks.losses import LOSSES, LossSettings
 from tasks.machine import shared_cores

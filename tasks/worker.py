@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from tasks.architectures import Job
 from tasks.errors import InputError, PipelineError
+from tasks.job import Job
 from tasks.manifests import Dataset, Record
 from tasks.settings import Effort, TrainSettings
 

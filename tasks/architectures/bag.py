@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.architectures import Job, Range, register
+from tasks.architectures import register
 from tasks.architectures.layers import WeightedBag
 from tasks.backend import keras
 from tasks.candidate import save
 from tasks.examples import training_texts
+from tasks.job import Job, Range
 from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
 from tasks.ngrams import fit_grams

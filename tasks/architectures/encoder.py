@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from tasks.architectures import Job, Range, register
+from tasks.architectures import register
 from tasks.architectures.layers import mask_of
 from tasks.architectures.linear import unfit
 from tasks.backend import keras
 from tasks.candidate import save
 from tasks.examples import training_texts
+from tasks.job import Job, Range
 from tasks.manifests import Candidate, Dataset
 from tasks.pretrained.encoder import encode_tokens, pooled
 from tasks.pretrained.names import open_pretrained

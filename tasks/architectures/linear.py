@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from bentos.text_classifier.encoding import GramEncoder, HashedGramEncoder
-from tasks.architectures import Job, Range, register
+from tasks.architectures import register
 from tasks.architectures.layers import WeightedBag
 from tasks.backend import keras
 from tasks.candidate import save
+from tasks.job import Job, Range
 from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
 from tasks.ngrams import GramFrequencies, sparse

@@ -16,11 +16,12 @@ import numpy as np
 from bentos.text_classifier.decoding import DECODERS
 from bentos.text_classifier.encoding import HashedGramEncoder
 from bentos.text_classifier.manifest import EncoderSettings, HashedGramSettings, Manifest, Privacy
-from tasks.architectures import Job, Range, register
+from tasks.architectures import register
 from tasks.architectures.linear import bag_model, unfit
 from tasks.architectures.stack import embed, sentence
 from tasks.backend import keras, ops
 from tasks.candidate import save
+from tasks.job import Job, Range
 from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
 from tasks.ngrams import sparse

@@ -9,11 +9,12 @@ import numpy as np
 from scipy.sparse import csr_matrix, hstack
 
 from bentos.text_classifier.encoding import TokenEncoder
-from tasks.architectures import Job, Range, register
+from tasks.architectures import register
 from tasks.architectures.layers import mask_of
 from tasks.architectures.linear import SMALL, bag, unfit
 from tasks.backend import keras, ops, tf
 from tasks.candidate import save
+from tasks.job import Job, Range
 from tasks.manifests import Candidate, Dataset
 from tasks.ngrams import fit_grams, sparse
 from tasks.pretrained.encoder import encode_tokens, pooled

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from bentos.text_classifier.encoding import TokenEncoder
-from tasks.architectures import Job, Range
 from tasks.architectures.layers import mask_of, max_over, mean_over
 from tasks.backend import keras, ops
 from tasks.candidate import save
 from tasks.errors import InputError
 from tasks.examples import training_texts
+from tasks.job import Job, Range
 from tasks.kinds import KINDS
 from tasks.manifests import Candidate, Dataset
 from tasks.pretrained.names import open_pretrained

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tasks.drift.report import DriftReport
+from tasks.files import write_whole
 from tasks.remembered import lines, remembered
-from tasks.serving.record import write_whole
 
 LOOKS = "looks.jsonl"
 MOST_LOOKS = 2_000

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tasks.drift.charts import accuracy_chart, distribution_chart, labels_chart
 from tasks.drift.report import DriftReport
-from tasks.report.page import templates
-from tasks.serving.record import write_whole
+from tasks.files import write_whole
+from tasks.pages.templates import templates
 
 PAGE = "drift.html"
 

@@ -2,8 +2,8 @@
 
 import re
 
+from tasks.pages.templates import templates
 from tasks.report.findings import findings
-from tasks.report.page import templates
 from tasks.report.run import RunReport, hashes
 
 _MARKS = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")

@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from tasks.report.svg import (
+from tasks.pages.svg import (
     Frame,
     drawing,
     log_ticks,

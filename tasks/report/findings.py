@@ -2,23 +2,10 @@
 
 from typing import NamedTuple
 
-from tasks.manifests import Evaluation, Figure
+from tasks.manifests import Evaluation
+from tasks.pages.wording import interval, percent
 from tasks.report.run import RunReport
 from tasks.select import pareto
-
-_NAMES = {
-    "macro_f1": "macro F1",
-    "micro_f1": "micro F1",
-    "weighted_f1": "weighted F1",
-    "span_f1": "span F1",
-    "macro_precision": "macro precision",
-    "macro_recall": "macro recall",
-    "matthews": "Matthews correlation",
-    "log_loss": "log loss",
-    "roc_auc": "ROC-AUC",
-    "pr_auc": "PR-AUC",
-    "expected_calibration_error": "calibration error",
-}
 
 _WELL_CALIBRATED = 0.02
 
@@ -28,15 +15,6 @@ class Finding(NamedTuple):
 
     level: str
     text: str
-
-
-def metric_name(name: str) -> str:
-    """A metric's name as people write it."""
-    return _NAMES.get(name, name.replace("_", " "))
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{value:.{digits}%}"
 
 
 def headline(run: RunReport) -> str:
@@ -49,10 +27,6 @@ def headline(run: RunReport) -> str:
         f"On {rows:,} texts that it never saw the model gives the right answer for {percent(figure.value)} "
         f"(95% interval {interval(figure)})."
     )
-
-
-def interval(figure: Figure) -> str:
-    return f"{100 * figure.low:.1f} to {figure.high:.1%}"
 
 
 def findings(run: RunReport, *, released: bool = False) -> list[Finding]:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 
 from bentos.text_classifier.manifest import Privacy
 from tasks.errors import PipelineError
+from tasks.files import write_whole
 from tasks.manifests import (
     Checked,
     Converted,
@@ -25,7 +26,6 @@ from tasks.manifests import (
     Verdict,
 )
 from tasks.select import pareto
-from tasks.serving.record import write_whole
 from tasks.sources import shown
 
 

@@ -15,7 +15,8 @@ import msgspec
 
 from bentos.text_classifier.api_keys import SCOPES, ApiKey, ApiScope, dump_keys, new_token, read_keys
 from tasks.errors import InputError, PipelineError
-from tasks.serving.record import note, read_live, write_whole
+from tasks.files import write_whole
+from tasks.serving.record import note, read_live
 from tasks.state import state_folder
 
 _LIMITS = ("rate", "max_body_mb", "texts_a_day", "explanations_a_day", "decimals")

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from tasks.errors import DeploymentError
+from tasks.files import write_whole
 from tasks.manifests import Package, Record
 from tasks.settings import SecuritySettings, ServeSettings
 
@@ -122,20 +123,6 @@ def history(state: Path) -> Iterator[dict[str, object]]:
         with (state / HISTORY).open() as stream:
             for line in stream:
                 yield json.loads(line)
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Writes a file so that a reader, or a crash at any moment, sees the old or the new one, never a part."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with partial.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _who() -> str:

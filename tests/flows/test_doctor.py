@@ -6,8 +6,9 @@ from importlib import metadata
 import pytest
 
 from flows import doctor
+from tasks.files import write_whole
 from tasks.machine import has_gpu
-from tasks.serving.record import LIVE, Live, Version, write_whole
+from tasks.serving.record import LIVE, Live, Version
 from tasks.settings import ServeSettings
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from bentos.text_classifier.personal_data import Redactor
 from tasks import distillation
-from tasks.architectures import Job
 from tasks.distillation import student, taught
+from tasks.job import Job
 from tasks.manifests import Candidate, TaskName
 from tasks.rows import Rows
 from tasks.sealed_files import seal_file

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from bentos.text_classifier.model import TextModel
-from tasks.architectures import Job
-from tasks.calibrate import rows_of
 from tasks.convert import convert
 from tasks.ensemble import ensemble, members
+from tasks.examples import rows_of
+from tasks.job import Job
 from tasks.manifests import Candidate, Dataset, TaskName
 from tasks.settings import Budget, TrainSettings
 from tasks.train import train

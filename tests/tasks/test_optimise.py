@@ -9,8 +9,9 @@ import onnx
 import pytest
 
 from bentos.text_classifier.model import TextModel
-from tasks.architectures import Job, architectures
+from tasks.architectures import architectures
 from tasks.convert import convert
+from tasks.job import Job
 from tasks.manifests import Converted, Dataset, Variant
 from tasks.optimise import TIMED_BATCHES, TURN, VARIANTS, optimise, pick, timed
 from tasks.settings import Budget, OptimiseSettings, TrainSettings

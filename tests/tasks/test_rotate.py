@@ -9,9 +9,10 @@ from bentos.text_classifier.keys import provider_of
 from bentos.text_classifier.model import ModelError, TextModel
 from bentos.text_classifier.sealing import seal_folder
 from tasks.errors import InputError
+from tasks.files import write_whole
 from tasks.package import bento_model
 from tasks.rotate import rotate
-from tasks.serving.record import LIVE, Live, Version, history, read_live, write_whole
+from tasks.serving.record import LIVE, Live, Version, history, read_live
 from tasks.settings import SecuritySettings
 from tasks.signing import sign, verify
 from tests.tasks.keys import key_file, signing_key

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.architectures import Job, Range
+from tasks.job import Job, Range
 from tasks.manifests import Candidate, Dataset
 from tasks.search import FOLDER, search, take_part
 from tasks.settings import Effort, TrainSettings

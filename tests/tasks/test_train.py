@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.architectures import Job
 from tasks.errors import InputError
+from tasks.job import Job
 from tasks.settings import TrainSettings
 from tasks.train import train
 from tests.tasks.toy import make_dataset

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import tasks.training
-from tasks.architectures import Job
 from tasks.backend import keras
 from tasks.examples import training_texts
+from tasks.job import Job
 from tasks.manifests import Dataset
 from tasks.settings import TrainSettings
 from tasks.tokenisers import fit_tokeniser

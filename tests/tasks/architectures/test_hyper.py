@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from tasks.architectures import Job, architectures
+from tasks.architectures import architectures
 from tasks.errors import InputError
+from tasks.job import Job
 from tasks.manifests import Dataset
 from tasks.plan import plan
 from tasks.settings import TrainSettings

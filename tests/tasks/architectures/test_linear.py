@@ -7,9 +7,10 @@ from sklearn.svm import LinearSVC
 
 from bentos.text_classifier.encoding import GramEncoder
 from bentos.text_classifier.manifest import MANIFEST, parse
-from tasks.architectures import Job, architectures
+from tasks.architectures import architectures
 from tasks.architectures.linear import bag_model
 from tasks.backend import keras
+from tasks.job import Job
 from tasks.ngrams import fit_grams, sparse
 from tasks.settings import TrainSettings
 from tasks.support_vectors import Strength, solve

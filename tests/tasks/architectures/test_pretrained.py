@@ -6,9 +6,10 @@ import pytest
 
 from bentos.text_classifier.manifest import MANIFEST, parse
 from bentos.text_classifier.model import TextModel
-from tasks.architectures import Job, architectures
+from tasks.architectures import architectures
 from tasks.architectures.encoder import rates
 from tasks.convert import convert
+from tasks.job import Job
 from tasks.rows import Rows
 from tasks.settings import TrainSettings
 from tests.conftest import ROOT

@@ -6,9 +6,10 @@ import pytest
 
 from bentos.text_classifier.manifest import MANIFEST, parse
 from bentos.text_classifier.model import TextModel
-from tasks.architectures import Job, architectures, is_private
+from tasks.architectures import architectures, is_private
 from tasks.calibrate import calibrate
 from tasks.convert import convert
+from tasks.job import Job
 from tasks.manifests import Candidate, Dataset
 from tasks.privacy import spent
 from tasks.rows import Rows

@@ -7,9 +7,10 @@ import pytest
 
 from bentos.text_classifier.manifest import MANIFEST, TokenSettings, parse
 from bentos.text_classifier.model import TextModel
-from tasks.architectures import Job, architectures
+from tasks.architectures import architectures
 from tasks.convert import convert, load_keras
 from tasks.errors import InputError
+from tasks.job import Job
 from tasks.plan import plan
 from tasks.pretrained.folder import open_folder
 from tasks.rows import Rows

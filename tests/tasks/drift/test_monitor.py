@@ -14,12 +14,12 @@ from bentos.text_classifier.manifest import MANIFEST, dump
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.prediction_log import PredictionLog
 from bentos.text_classifier.records import FeedbackRecord
-from bentos.text_classifier.scope import fit_scope
 from bentos.text_classifier.settings import ServiceSettings
 from tasks.drift import DriftReport, monitor, reference_statistics
 from tasks.errors import InputError
 from tasks.manifests import Dataset, Profile
 from tasks.metrics import proportion
+from tasks.scope import fit_scope
 from tasks.settings import WatchSettings
 from tests.bentos.model_folder import WORDS, grams_folder
 from tests.bentos.serving import client

@@ -1,7 +1,7 @@
 import pytest
 
+from tasks.pages.svg import Frame, log_ticks, padded, short, steps
 from tasks.report.charts import candidates_chart, curves_chart, seconds_chart
-from tasks.report.svg import Frame, log_ticks, padded, short, steps
 
 
 def test_scales_put_the_bounds_on_the_edges() -> None:
