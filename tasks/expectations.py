@@ -16,8 +16,9 @@ from typing import Any
 import pandas as pd
 
 from tasks.errors import PipelineError
+from tasks.state import ROOT
 
-SUITE = Path(__file__).parent.parent / "data" / "expectations" / "labelled_text.json"
+SUITE = ROOT / "data" / "expectations" / "labelled_text.json"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """The templates of every page and of the model card, and how they write a value."""
 
 import re
+from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from tasks.pages.wording import metric_name, percent
@@ -13,7 +14,7 @@ _JOINTS = re.compile(r"([_/.:-])(?=\w)")
 def templates() -> Environment:
     """The templates of the pages and the model card, HTML escaped; a name that the view lacks is an error."""
     environment = Environment(
-        loader=PackageLoader("tasks", "pages"),
+        loader=FileSystemLoader(Path(__file__).parent),
         autoescape=lambda name: bool(name and name.endswith(".html")),
         undefined=StrictUndefined,
         trim_blocks=True,
