@@ -24,19 +24,8 @@ from typing import Any
 from benchmarks.references import Reference, fasttext, figures, support_vectors
 from bentos.text_classifier.model import TextModel
 from flows.candidates import teaching_seconds
-from tasks.convert import convert
-from tasks.distillation import STRUCTURES, student
-from tasks.ensemble import ensemble, members
-from tasks.evaluate import evaluate
-from tasks.ingest import ingest
-from tasks.job import Job
-from tasks.manifests import Candidate, Checked, Dataset, Variant, content_of
-from tasks.optimise import BATCH_SIZES, optimise, timed
-from tasks.plan import DERIVED, ENSEMBLE, STUDENT, Plan, plan
-from tasks.preprocess import preprocess
-from tasks.rows import Rows
-from tasks.select import select
-from tasks.settings import (
+from tasks.base.manifests import Candidate, Checked, Dataset, Variant, content_of
+from tasks.base.settings import (
     Budget,
     DataSettings,
     Effort,
@@ -45,6 +34,17 @@ from tasks.settings import (
     SourceSettings,
     TrainSettings,
 )
+from tasks.convert import convert
+from tasks.distillation import STRUCTURES, student
+from tasks.ensemble import ensemble, members
+from tasks.evaluate import evaluate
+from tasks.ingest import ingest
+from tasks.job import Job
+from tasks.optimise import BATCH_SIZES, optimise, timed
+from tasks.plan import DERIVED, ENSEMBLE, STUDENT, Plan, plan
+from tasks.preprocess import preprocess
+from tasks.rows import Rows
+from tasks.select import select
 from tasks.train import train
 from tasks.validate import validate
 

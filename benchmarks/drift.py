@@ -21,6 +21,9 @@ from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.prediction_log import KIND, PredictionRecord, named_label, observe
 from bentos.text_classifier.scope import ScopeRule
 from tasks.architectures import architectures
+from tasks.base.manifests import Checked, Dataset
+from tasks.base.settings import DataSettings, TrainSettings, WatchSettings
+from tasks.base.workspace import engine
 from tasks.calibrate import calibrate
 from tasks.convert import convert
 from tasks.drift import monitor
@@ -29,10 +32,7 @@ from tasks.drift.reference import MOST_ROWS, SCHEMA
 from tasks.drift.statistics import statistics
 from tasks.folding import add_fold, fold_expression
 from tasks.job import Job
-from tasks.manifests import Checked, Dataset
 from tasks.preprocess import preprocess
-from tasks.settings import DataSettings, TrainSettings, WatchSettings
-from tasks.workspace import engine
 from tests.conftest import datasets_folder
 
 MOST_TRAINING_ROWS = 16_000

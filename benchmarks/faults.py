@@ -22,9 +22,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.live_system import CLIENTS, ROWS, LiveSystem, Ran, free_port, until
+from tasks.base.errors import DeploymentError
+from tasks.base.manifests import Package
 from tasks.deploy import deploy, rollback
-from tasks.errors import DeploymentError
-from tasks.manifests import Package
 from tasks.package import bento_model
 from tasks.serving import lifecycle, processes
 from tasks.serving.processes import Role

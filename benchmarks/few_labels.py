@@ -16,16 +16,16 @@ import pyarrow.parquet as pq
 
 from benchmarks.accuracy import SEED, Models, made
 from benchmarks.references import figures, support_vectors
+from tasks.base.machine import open_model
+from tasks.base.manifests import Candidate, Dataset
+from tasks.base.settings import Budget, DataSettings, SourceSettings, TrainSettings
 from tasks.convert import export_graph
 from tasks.examples import rows_of
 from tasks.ingest import ingest
 from tasks.kinds import KINDS
-from tasks.machine import open_model
-from tasks.manifests import Candidate, Dataset
 from tasks.plan import plan
 from tasks.preprocess import preprocess
 from tasks.select import select
-from tasks.settings import Budget, DataSettings, SourceSettings, TrainSettings
 from tasks.validate import validate
 
 JUDGED = 2_000

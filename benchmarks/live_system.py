@@ -22,10 +22,10 @@ import httpx
 import psutil
 
 from flows.identity import living
+from tasks.base.state import ROOT
 from tasks.registry import disk
 from tasks.serving import lifecycle, processes
 from tasks.serving.record import Live, read_live
-from tasks.state import ROOT
 from tests.end_to_end.labelled_text import rows as labelled
 from tests.tasks.serving.traffic import Connection
 

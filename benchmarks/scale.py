@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from tasks.base.manifests import Checked, Converted, Dataset, Table
+from tasks.base.settings import BatchSettings, DataSettings, SourceSettings, TrainSettings
 from tasks.ingest import ingest
-from tasks.manifests import Checked, Converted, Dataset, Table
 from tasks.preprocess import preprocess
-from tasks.settings import BatchSettings, DataSettings, SourceSettings, TrainSettings
 from tasks.validate import validate
 
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)

@@ -40,10 +40,10 @@ from bentos.text_classifier.manifest import CARD, GRAPH
 from bentos.text_classifier.model import ModelError, TextModel
 from bentos.text_classifier.sealing import seal_folder
 from bentos.text_classifier.settings import ServiceSettings
-from tasks.errors import PipelineError
+from tasks.base.errors import PipelineError
+from tasks.base.settings import SecuritySettings
 from tasks.sealed_files import seal_file, unseal_file
 from tasks.serving.protection import check_address
-from tasks.settings import SecuritySettings
 from tasks.signing import sign, verify
 from tests.bentos.serving import worker
 from tests.tasks.keys import key_file, key_pair_files, signing_key

@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tasks.manifests import Package
+from tasks.base.manifests import Package
+from tasks.base.settings import ServeSettings
 from tasks.serving import lifecycle
 from tasks.serving.record import Version
-from tasks.settings import ServeSettings
 from tests.tasks.serving.bento import lay_out
 from tests.tasks.serving.traffic import traffic
 

@@ -28,10 +28,10 @@ import pyarrow.parquet as pq
 import tasks.training
 from bentos.text_classifier.encoding import TokenEncoder
 from tasks.backend import keras, ops
+from tasks.base.manifests import Dataset, Profile
+from tasks.base.settings import TrainSettings
 from tasks.examples import training_texts
 from tasks.job import Job
-from tasks.manifests import Dataset, Profile
-from tasks.settings import TrainSettings
 from tasks.tokenisers import fit_tokeniser
 from tasks.training import Recipe, fit
 

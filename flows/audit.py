@@ -5,9 +5,9 @@ from pydantic import BaseModel, ConfigDict
 from flows import command_line
 from flows.console import current
 from tasks.audit import audit
-from tasks.errors import PipelineError
+from tasks.base.errors import PipelineError
+from tasks.base.state import state_folder
 from tasks.served_model import served_bento
-from tasks.state import state_folder
 
 
 class AuditConfig(BaseModel):

@@ -12,16 +12,16 @@ from bentos.text_classifier.cpus import allowed_cpus
 from flows.config import RetrainConfig
 from flows.stages import Stage, Stages
 from flows.task_runners import task_runner
+from tasks.base.machine import has_gpu
+from tasks.base.manifests import Candidate, Dataset, Selection
+from tasks.base.progress import Progress
+from tasks.base.settings import Effort, TrainSettings
 from tasks.job import Job
-from tasks.machine import has_gpu
-from tasks.manifests import Candidate, Dataset, Selection
 from tasks.personal_data import redactor
 from tasks.plan import ENSEMBLE, STUDENT, Plan
-from tasks.progress import Progress
 from tasks.refit import refit_dataset
 from tasks.search import found
 from tasks.select import judged_on, over_seeds, undecided
-from tasks.settings import Effort, TrainSettings
 
 SLOWER = 5.0
 """A student is worth its time when the best candidate needs so many times the fastest one's."""

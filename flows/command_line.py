@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
 from flows.console import Console, quiet, shown_on
-from tasks.errors import InputError, PipelineError
+from tasks.base.errors import InputError, PipelineError
 
 Config = TypeVar("Config", bound=BaseModel)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, model_validator
 
 from flows.task_runners import RunnerName
-from tasks.settings import (
+from tasks.base.settings import (
     Budget,
     DataSettings,
     Effort,

@@ -13,11 +13,11 @@ import psutil
 from bentos.text_classifier.cpus import allowed_cpus
 from flows.environment import kept_server
 from flows.system import server_port
-from tasks.machine import has_gpu
+from tasks.base.machine import has_gpu
+from tasks.base.settings import ServeSettings
+from tasks.base.state import ROOT, state_folder
 from tasks.serving import lifecycle
 from tasks.serving.record import read_live
-from tasks.settings import ServeSettings
-from tasks.state import ROOT, state_folder
 
 Finding = tuple[bool, str]
 PACKAGES = ("prefect", "tensorflow", "keras", "tf2onnx", "onnxruntime-gpu", "bentoml", "great-expectations")

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import MutableMapping
 from pathlib import Path
 
-from tasks.state import state_folder
+from tasks.base.state import state_folder
 
 SERVER_RECORD = "server.json"
 

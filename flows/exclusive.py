@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.console import Console
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 
 POLL_SECONDS = 1.0
 

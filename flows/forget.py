@@ -4,8 +4,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows import command_line
 from flows.console import current
+from tasks.base.state import state_folder
 from tasks.forget import forget
-from tasks.state import state_folder
 
 
 class ForgetConfig(BaseModel):

@@ -18,7 +18,7 @@ from flows import system
 from flows.arrivals import Watch, fingerprint
 from flows.environment import kept_server, prefect_home
 from flows.running import crash_dead_runs
-from tasks.errors import PipelineError
+from tasks.base.errors import PipelineError
 from tasks.sources import shown
 
 SECONDS = 10.0

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows import command_line
 from flows.console import current
 from flows.exclusive import exclusive
+from tasks.base.settings import ServeSettings
+from tasks.base.state import state_folder
 from tasks.retention import prune
-from tasks.settings import ServeSettings
-from tasks.state import state_folder
 from tasks.upkeep import compact, forget_files, trim_logs
 
 LARGEST_LOG = 10_000_000

@@ -17,7 +17,7 @@ from prefect.client.orchestration import get_client
 from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
-from tasks.errors import InputError, PipelineError
+from tasks.base.errors import InputError, PipelineError
 
 SETTING = "MODEL_SERVICE_NOTIFY"
 BLOCK = "model-service-alerts"

@@ -7,12 +7,12 @@ from bentos.text_classifier.personal_data import Redactor
 from flows.config import RetrainConfig
 from flows.console import Console
 from flows.stages import Stages
+from tasks.base.manifests import Checked, Dataset, Table
+from tasks.base.settings import SourceSettings
 from tasks.feedback import add_feedback
 from tasks.ingest import ingest
-from tasks.manifests import Checked, Dataset, Table
 from tasks.personal_data import redactor
 from tasks.preprocess import preprocess
-from tasks.settings import SourceSettings
 from tasks.sources import shown
 from tasks.validate import validate
 

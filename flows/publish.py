@@ -5,7 +5,7 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from tasks.manifests import Figure
+from tasks.base.manifests import Figure
 from tasks.report import RunReport, model_card, report, write_json
 from tasks.report.run import as_json
 

@@ -15,9 +15,9 @@ from flows.exclusive import exclusive
 from flows.publish import conclusion, percent, publish
 from flows.retraining import Retraining
 from flows.running import recorded
+from tasks.base.state import state_folder
 from tasks.registry import write_registry
 from tasks.report.run import as_json
-from tasks.state import state_folder
 
 PROMOTED = "model-service.promoted"
 

@@ -15,12 +15,9 @@ from flows.preparation import ACCEPTED_STATISTICS, EMBEDDED, Preparation
 from flows.publish import percent
 from flows.stages import Stages, code_content
 from tasks import export
-from tasks.deploy import deploy
-from tasks.drift import reference_statistics
-from tasks.errors import GateRefused
-from tasks.files import write_whole
-from tasks.gate import gate
-from tasks.manifests import (
+from tasks.base.errors import GateRefused
+from tasks.base.files import write_whole
+from tasks.base.manifests import (
     Candidate,
     Converted,
     Dataset,
@@ -31,15 +28,18 @@ from tasks.manifests import (
     Selection,
     Verdict,
 )
+from tasks.base.progress import Progress, within
+from tasks.base.settings import Budget, Effort
+from tasks.deploy import deploy
+from tasks.drift import reference_statistics
+from tasks.gate import gate
 from tasks.package import bento_model, package
 from tasks.personal_data import keyed_content
 from tasks.plan import Plan, plan
-from tasks.progress import Progress, within
 from tasks.report import RunReport, model_card
 from tasks.retention import prune
 from tasks.select import select
 from tasks.serving.record import read_live
-from tasks.settings import Budget, Effort
 from tasks.smoke import known_answers
 
 KNOWN_ROWS = 20

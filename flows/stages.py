@@ -19,10 +19,10 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import TaskRunner
 
 from flows.console import Console, current, shown_on
-from tasks.errors import PipelineError
-from tasks.manifests import Record, content_of
-from tasks.progress import Progress
-from tasks.state import ROOT
+from tasks.base.errors import PipelineError
+from tasks.base.manifests import Record, content_of
+from tasks.base.progress import Progress
+from tasks.base.state import ROOT
 
 Result = TypeVar("Result", bound=Record)
 

@@ -17,8 +17,8 @@ import psutil
 from flows.environment import SERVER_RECORD, kept_server, prefect_home, prepare
 from flows.identity import identity, living
 from flows.unit import unit
-from tasks.errors import InputError, PipelineError
-from tasks.state import ROOT, state_folder
+from tasks.base.errors import InputError, PipelineError
+from tasks.base.state import ROOT, state_folder
 
 PORT = 4200
 POOL = "local"

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 
 RunnerName = Literal["local", "dask", "ray"]
 

@@ -6,10 +6,10 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from flows import command_line
 from flows.console import current
+from tasks.base.settings import SigstoreSettings
+from tasks.base.state import state_folder
 from tasks.served_model import served_bento
-from tasks.settings import SigstoreSettings
 from tasks.signing import verify
-from tasks.state import state_folder
 
 
 class VerifyConfig(BaseModel):

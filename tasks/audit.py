@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.errors import InputError, PipelineError
+from tasks.base.errors import InputError, PipelineError
 from tasks.sbom import SBOM
 
 PACKAGE = "pip-audit==2.10.1"

@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 
 from bentos.text_classifier.manifest import MANIFEST, Manifest, dump
+from tasks.base.machine import open_model
+from tasks.base.manifests import Dataset
 from tasks.examples import rows_of, training_texts
 from tasks.kinds import KINDS, outcome_of
-from tasks.machine import open_model
-from tasks.manifests import Dataset
 from tasks.metrics import Bins, Outcome
 from tasks.scope import fit_scope
 

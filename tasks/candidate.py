@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from bentos.text_classifier.manifest import MANIFEST, EncoderSettings, Manifest, Privacy, dump
+from tasks.base.manifests import Candidate, content_of
 from tasks.job import Job
 from tasks.kinds import KINDS, standard_error
-from tasks.manifests import Candidate, content_of
 from tasks.training import Trained
 
 WEIGHTS = "model.keras"

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.machine import shared_cores
-from tasks.manifests import Dataset
+from tasks.base.machine import shared_cores
+from tasks.base.manifests import Dataset
+from tasks.base.settings import TrainSettings
 from tasks.pretrained.encoder import Shape
 from tasks.pretrained.names import open_pretrained
-from tasks.settings import TrainSettings
 from tasks.support_vectors import FOLDED_ROWS, FOLDS
 
 START = 5.0

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.model_selection import StratifiedGroupKFold
 
+from tasks.base.manifests import Candidate, Dataset, content_of
+from tasks.base.progress import within
 from tasks.candidate import VALIDATION_LOGITS
 from tasks.examples import rows_of
 from tasks.job import Job
 from tasks.kinds import KINDS, standard_error
-from tasks.manifests import Candidate, Dataset, content_of
-from tasks.progress import within
 from tasks.rows import Rows
 
 FOLDS = "folds"

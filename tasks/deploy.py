@@ -9,14 +9,14 @@ from typing import Any
 
 import httpx
 
-from tasks.errors import DeploymentError, InputError
-from tasks.manifests import Deployment, Package, content_of
+from tasks.base.errors import DeploymentError, InputError
+from tasks.base.manifests import Deployment, Package, content_of
+from tasks.base.settings import SecuritySettings, ServeSettings
 from tasks.package import NAME, bento_source, store
 from tasks.serving import control, lifecycle, processes, protection
 from tasks.serving.listener import open_listener
 from tasks.serving.record import Live, Version, count_from_now, note, read_live
 from tasks.serving.rollout import Withdrawn, roll_out
-from tasks.settings import SecuritySettings, ServeSettings
 from tasks.smoke import check_contract, check_known, smoke, trial
 
 SETTLE_SECONDS = 15.0

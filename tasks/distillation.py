@@ -22,18 +22,18 @@ from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.personal_data import Redactor
 from bentos.text_classifier.text import fold
 from tasks.architectures import architectures
+from tasks.base.machine import open_model
+from tasks.base.manifests import Candidate, Dataset
+from tasks.base.progress import within
+from tasks.base.settings import Budget, OptimiseSettings, SourceSettings
 from tasks.convert import export_graph
 from tasks.cross_validation import with_files
 from tasks.job import Job
 from tasks.kinds import KINDS
-from tasks.machine import open_model
-from tasks.manifests import Candidate, Dataset
 from tasks.optimise import optimise
 from tasks.personal_data import without_personal_data
-from tasks.progress import within
 from tasks.rows import Rows
 from tasks.select import held_out
-from tasks.settings import Budget, OptimiseSettings, SourceSettings
 from tasks.sources import Reading, source_of
 from tasks.train import latency
 

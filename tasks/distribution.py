@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tasks.backend import keras, tf
-from tasks.errors import InputError
-from tasks.settings import TrainSettings
+from tasks.base.errors import InputError
+from tasks.base.settings import TrainSettings
 
 BFLOAT16_CAPABILITY = (8, 0)
 

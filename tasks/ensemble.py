@@ -11,16 +11,16 @@ import numpy as np
 
 from bentos.text_classifier.manifest import MANIFEST, EncoderSettings, parse
 from tasks.backend import keras
+from tasks.base.manifests import Candidate, Dataset
+from tasks.base.settings import Budget, TrainSettings
 from tasks.candidate import VALIDATION_LOGITS, save
 from tasks.convert import load_keras
 from tasks.cross_validation import HELD_OUT, judged
 from tasks.examples import rows_of
 from tasks.job import Job
 from tasks.kinds import KINDS
-from tasks.manifests import Candidate, Dataset
 from tasks.plan import MOST_MEMBERS
 from tasks.select import comparable, held_out
-from tasks.settings import Budget, TrainSettings
 from tasks.train import latency
 from tasks.training import Trained
 

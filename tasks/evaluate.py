@@ -13,15 +13,15 @@ from bentos.text_classifier.decoding import Options
 from bentos.text_classifier.manifest import MANIFEST, dump
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.scope import ScopeRule
+from tasks.base.errors import InputError
+from tasks.base.machine import open_model
+from tasks.base.manifests import Candidate, Dataset, Evaluation, Variant, content_of
+from tasks.base.progress import Progress, saying, silent, within
 from tasks.calibrate import calibrate, calibration_of
-from tasks.errors import InputError
 from tasks.examples import read_part, rows_of
 from tasks.kinds import KINDS, outcome_of
 from tasks.label_errors import MOST_ROWS, cross_validated_scores, rank_label_errors
-from tasks.machine import open_model
-from tasks.manifests import Candidate, Dataset, Evaluation, Variant, content_of
 from tasks.metrics import Outcome, measure, proportion
-from tasks.progress import Progress, saying, silent, within
 from tasks.rows import Rows
 from tasks.select import held_out
 from tasks.slices import slices

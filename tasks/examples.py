@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bentos.text_classifier.encoding import Encoder, Inputs
+from tasks.base.manifests import Dataset
 from tasks.kinds import KINDS
-from tasks.manifests import Dataset
 from tasks.rows import Rows
 
 BLOCK_BYTES = 128 << 20

@@ -15,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.errors import PipelineError
-from tasks.state import ROOT
+from tasks.base.errors import PipelineError
+from tasks.base.state import ROOT
 
 SUITE = ROOT / "data" / "expectations" / "labelled_text.json"
 

@@ -16,14 +16,14 @@ import pyarrow.parquet as pq
 
 from bentos.text_classifier.personal_data import Redactor
 from bentos.text_classifier.records import FeedbackRecord
+from tasks.base.manifests import Dataset, content_of
+from tasks.base.settings import FeedbackSettings
+from tasks.base.workspace import engine, literal, scratch_folder
 from tasks.folding import add_fold, fold_expression
 from tasks.label_kinds import KINDS
-from tasks.manifests import Dataset, content_of
 from tasks.personal_data import REASON
 from tasks.prediction_log import read_feedback
 from tasks.quarantine import write_quarantine
-from tasks.settings import FeedbackSettings
-from tasks.workspace import engine, literal, scratch_folder
 
 SOURCE = "feedback"
 

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import yaml
 
 from bentos.text_classifier.manifest import SEALED
-from tasks.errors import InputError
-from tasks.files import write_whole
-from tasks.manifests import Record
+from tasks.base.errors import InputError
+from tasks.base.files import write_whole
+from tasks.base.manifests import Record
 from tasks.package import NAME, store
 from tasks.personal_data import is_text, keyed_content
 from tasks.sealed_files import MAGIC

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 from scipy.stats import binomtest
 
 from bentos.text_classifier.model import TextModel
-from tasks.errors import InputError
+from tasks.base.errors import InputError
+from tasks.base.machine import open_model
+from tasks.base.manifests import Evaluation, Optimised, Verdict
+from tasks.base.settings import Budget, GateSettings
 from tasks.evaluate import answers
-from tasks.machine import open_model
-from tasks.manifests import Evaluation, Optimised, Verdict
-from tasks.settings import Budget, GateSettings
 
 FEW_ROWS = 20
 """A class with fewer test rows is not held to the recall floor: its recall is mostly chance."""

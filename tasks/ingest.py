@@ -8,17 +8,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bentos.text_classifier.personal_data import Redactor
-from tasks.errors import InputError
+from tasks.base.errors import InputError
+from tasks.base.manifests import Table, content_of
+from tasks.base.progress import Progress, silent, within
+from tasks.base.settings import SourceSettings
+from tasks.base.workspace import engine, identifier, literal, scratch_folder
 from tasks.label_kinds import KINDS
-from tasks.manifests import Table, content_of
 from tasks.personal_data import without_personal_data
-from tasks.progress import Progress, silent, within
 from tasks.quarantine import by_kind, write_quarantine
-from tasks.settings import SourceSettings
 from tasks.sources import OWN_COLUMNS, Reading, shown, source_of
 from tasks.sources.length import about_rows
 from tasks.task_kind import find_task
-from tasks.workspace import engine, identifier, literal, scratch_folder
 
 _READ = 0.8
 """Share of the work that is done once the rows are read."""

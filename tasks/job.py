@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from tasks.errors import InputError
-from tasks.manifests import Candidate, Dataset
-from tasks.progress import Progress, silent
-from tasks.settings import Effort, TrainSettings
+from tasks.base.errors import InputError
+from tasks.base.manifests import Candidate, Dataset
+from tasks.base.progress import Progress, silent
+from tasks.base.settings import Effort, TrainSettings
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tasks.manifests import TaskName
+from tasks.base.manifests import TaskName
 
 _SPANS = 'STRUCT("start" INTEGER, "end" INTEGER, "label" VARCHAR)[]'
 _SPAN_CLASSES = "list_sort(list_distinct(list_transform(label, lambda span: span.label)))"

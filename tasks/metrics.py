@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 from scipy.sparse import csr_array
 
-from tasks.manifests import Figure
+from tasks.base.manifests import Figure
 
 ROUNDS = 1000
 """Bootstrap draws; fewer for very many rows, where intervals are narrow anyway."""

@@ -18,12 +18,12 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from bentos.text_classifier.manifest import GRAPH
 from bentos.text_classifier.model import CPU, TextModel
 from bentos.text_classifier.predictor import by_length
+from tasks.base.manifests import Dataset, Optimised, Variant, content_of
+from tasks.base.progress import Progress, saying, silent, within
+from tasks.base.settings import Budget, OptimiseSettings
 from tasks.examples import rows_of
 from tasks.kinds import KINDS
-from tasks.manifests import Dataset, Optimised, Variant, content_of
-from tasks.progress import Progress, saying, silent, within
 from tasks.rows import Rows
-from tasks.settings import Budget, OptimiseSettings
 
 BASE = "float32"
 BATCH_SIZES = (1, 32)

@@ -14,12 +14,12 @@ import yaml
 
 from bentos.text_classifier import manifest as model_manifest
 from bentos.text_classifier.settings import SETTINGS, ServiceSettings
-from tasks.errors import DeploymentError, InputError
-from tasks.manifests import Evaluation, Package, content_of
+from tasks.base.errors import DeploymentError, InputError
+from tasks.base.manifests import Evaluation, Package, content_of
+from tasks.base.settings import SecuritySettings, ServeSettings
+from tasks.base.state import ROOT
 from tasks.sbom import write_sbom
-from tasks.settings import SecuritySettings, ServeSettings
 from tasks.signing import sign
-from tasks.state import ROOT
 
 NAME = "text_classifier"
 SOURCE = ROOT / "bentos" / NAME

@@ -5,13 +5,13 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
+from tasks.base.manifests import Checked, Dataset, content_of
+from tasks.base.settings import DataSettings, TrainSettings
+from tasks.base.workspace import engine, literal, scratch_folder
 from tasks.label_kinds import KINDS, LabelKind
-from tasks.manifests import Checked, Dataset, content_of
 from tasks.profile import length_for, profile_of
 from tasks.rows import Rows
-from tasks.settings import DataSettings, TrainSettings
-from tasks.workspace import engine, literal, scratch_folder
 
 _FOLDS = 5
 _FEW_ROWS = 2_000

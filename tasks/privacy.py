@@ -16,7 +16,7 @@ from dp_accounting.rdp import RdpAccountant
 from scipy.special import ndtri
 
 from bentos.text_classifier.manifest import Privacy
-from tasks.settings import PrivacySettings
+from tasks.base.settings import PrivacySettings
 
 DELTA_POWER = 1.1
 _TOLERANCE = 1e-3

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from bentos.text_classifier.text import UNSPACED, fold, words
-from tasks.manifests import Profile
+from tasks.base.manifests import Profile
 from tasks.rows import Rows
 
 _SAMPLE = 20_000

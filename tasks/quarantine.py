@@ -5,7 +5,7 @@ from pathlib import Path
 
 import duckdb
 
-from tasks.workspace import literal
+from tasks.base.workspace import literal
 
 _NUMBERS = re.compile(r"\d+")
 

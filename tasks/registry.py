@@ -10,14 +10,14 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from tasks.base.files import write_whole
+from tasks.base.manifests import Record
+from tasks.base.pages.svg import Frame, drawing, number_ticks, padded, percent_ticks
+from tasks.base.pages.templates import templates
+from tasks.base.remembered import lines, remembered
 from tasks.drift.charts import accuracy_chart
 from tasks.drift.history import looks
-from tasks.files import write_whole
-from tasks.manifests import Record
 from tasks.package import NAME, store
-from tasks.pages.svg import Frame, drawing, number_ticks, padded, percent_ticks
-from tasks.pages.templates import templates
-from tasks.remembered import lines, remembered
 from tasks.serving.record import history, read_live
 
 PAGE = "registry.html"

@@ -10,8 +10,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tasks.errors import InputError
-from tasks.state import ROOT
+from tasks.base.errors import InputError
+from tasks.base.state import ROOT
 
 LOCK = ROOT / "requirements.lock"
 NEEDED = ROOT / "bentos" / "text_classifier" / "requirements.in"

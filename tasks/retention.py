@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from tasks.manifests import Record
+from tasks.base.manifests import Record
 from tasks.package import NAME, store
 from tasks.serving import control
 from tasks.serving.record import forget_versions, read_live

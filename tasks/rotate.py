@@ -5,8 +5,8 @@ from pathlib import Path
 from bentos.text_classifier.keys import KeyProblem, provider_of
 from bentos.text_classifier.manifest import WRAPPED_KEY
 from bentos.text_classifier.sealing import SealProblem, rewrap
-from tasks.errors import InputError
-from tasks.files import write_whole
+from tasks.base.errors import InputError
+from tasks.base.files import write_whole
 from tasks.package import NAME, bento_model, store
 from tasks.serving.record import LIVE, note, read_live
 

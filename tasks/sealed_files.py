@@ -22,7 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bentos.text_classifier.keys import KEY_BYTES, KeyProblem, KeyProvider, provider_of
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 
 SUFFIX = ".sealed"
 MAGIC = b"sealed-rows-1\n"

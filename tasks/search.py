@@ -16,9 +16,9 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 from tasks.architectures import architectures
+from tasks.base.manifests import Candidate
+from tasks.base.progress import within
 from tasks.job import Architecture, Job, Range
-from tasks.manifests import Candidate
-from tasks.progress import within
 
 FOLDER = "search"
 CANDIDATE = "candidate.json"

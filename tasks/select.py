@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from bentos.text_classifier.manifest import Manifest
+from tasks.base.errors import InputError
+from tasks.base.manifests import Candidate, Dataset, Selection
+from tasks.base.settings import Budget, TrainSettings
 from tasks.candidate import VALIDATION_LOGITS, VALIDATION_TARGETS
 from tasks.cross_validation import HELD_OUT, pooled_targets
-from tasks.errors import InputError
 from tasks.examples import rows_of
 from tasks.kinds import KINDS, outcome_of, standard_error
-from tasks.manifests import Candidate, Dataset, Selection
 from tasks.metrics import drawn
-from tasks.settings import Budget, TrainSettings
 
 FASTER = 0.2
 """An equal candidate is preferred when it needs at most this share of the best one's time.

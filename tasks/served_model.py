@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 from tasks.package import NAME, bento_model, store
 from tasks.serving.record import read_live
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bentos.text_classifier.manifest import WRAPPED_KEY
-from tasks.errors import DeploymentError, InputError
-from tasks.settings import SigstoreSettings
+from tasks.base.errors import DeploymentError, InputError
+from tasks.base.settings import SigstoreSettings
 
 SIGNATURE = "signature.sig"
 TOKEN_VARIABLE = "SIGSTORE_IDENTITY_TOKEN"

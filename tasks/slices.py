@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import hypergeom
 
-from tasks.manifests import Figure
+from tasks.base.manifests import Figure
 from tasks.metrics import proportion
 from tasks.profile import script_shares
 

@@ -14,13 +14,13 @@ import httpx
 import msgspec
 
 from bentos.text_classifier.model import TextModel
-from tasks.errors import DeploymentError
-from tasks.manifests import Package
+from tasks.base.errors import DeploymentError
+from tasks.base.manifests import Package
+from tasks.base.settings import SecuritySettings, ServeSettings
 from tasks.serving import processes, protection
 from tasks.serving.listener import spare_port
 from tasks.serving.record import Version
 from tasks.serving.worker import launch, tail, worker_log
-from tasks.settings import SecuritySettings, ServeSettings
 
 START_SECONDS = 60.0
 _TIMED_REQUESTS = 30

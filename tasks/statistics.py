@@ -10,11 +10,11 @@ import pandas as pd
 from pydantic import ValidationError
 
 from bentos.text_classifier.text import fold
-from tasks.errors import InputError
+from tasks.base.errors import InputError
+from tasks.base.manifests import Record
+from tasks.base.settings import DataSettings
 from tasks.label_kinds import LabelKind
-from tasks.manifests import Record
 from tasks.profile import script_shares
-from tasks.settings import DataSettings
 
 _SAMPLE = 20_000
 _NAMED = 10

@@ -13,10 +13,10 @@ from scipy.special import log_expit
 from sklearn.model_selection import KFold
 from sklearn.svm import LinearSVC
 
+from tasks.base.manifests import Dataset
 from tasks.examples import read_part
 from tasks.job import Job
 from tasks.kinds import KINDS
-from tasks.manifests import Dataset
 from tasks.scaling import sigmoid_line
 from tasks.training import IMBALANCE
 

@@ -2,8 +2,8 @@
 
 import duckdb
 
-from tasks.manifests import TaskName
-from tasks.settings import SourceSettings
+from tasks.base.manifests import TaskName
+from tasks.base.settings import SourceSettings
 from tasks.sources import Reading
 
 _SEPARATORS = ("|", ";", ",")

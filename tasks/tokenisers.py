@@ -9,7 +9,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, tr
 from bentos.text_classifier.encoding import TokenEncoder
 from bentos.text_classifier.manifest import TokenSettings
 from bentos.text_classifier.text import UNSPACED, clean
-from tasks.manifests import content_of
+from tasks.base.manifests import content_of
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 INSIDE = "##"

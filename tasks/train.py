@@ -7,12 +7,12 @@ from pathlib import Path
 
 from bentos.text_classifier.model import TextModel
 from tasks.architectures import architectures
+from tasks.base.errors import InputError
+from tasks.base.manifests import Candidate, Dataset
 from tasks.convert import export_graph
 from tasks.cross_validation import cross_validate, held_out_logits, judged
-from tasks.errors import InputError
 from tasks.examples import read_part
 from tasks.job import Architecture, Job
-from tasks.manifests import Candidate, Dataset
 
 LATENCY_TEXTS = 50
 

@@ -14,15 +14,15 @@ from bentos.text_classifier.encoding import GramEncoder, TokenEncoder
 from bentos.text_classifier.model import in_order
 from tasks.adamw import AdamW, trainable
 from tasks.backend import keras, tf
+from tasks.base.machine import shared_cores
+from tasks.base.manifests import Dataset, content_of
+from tasks.base.settings import TrainSettings
 from tasks.checkpoint import Checkpoint
 from tasks.distribution import Devices, devices
 from tasks.examples import Batch, Examples, encode_part
 from tasks.job import Job
 from tasks.kinds import KINDS
 from tasks.losses import LOSSES, LossSettings
-from tasks.machine import shared_cores
-from tasks.manifests import Dataset, content_of
-from tasks.settings import TrainSettings
 
 IMBALANCE = 10.0
 AVERAGED = 20

@@ -6,15 +6,15 @@ from typing import Any
 
 import duckdb
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
+from tasks.base.manifests import Checked, Table, content_of
+from tasks.base.settings import DataSettings
+from tasks.base.workspace import engine, literal, scratch_folder
 from tasks.expectations import Outcome, run_suite
 from tasks.folding import add_fold, fold_expression
 from tasks.label_kinds import KINDS, LabelKind
-from tasks.manifests import Checked, Table, content_of
 from tasks.quarantine import by_kind, write_quarantine
-from tasks.settings import DataSettings
 from tasks.statistics import gather_facts, read_statistics
-from tasks.workspace import engine, literal, scratch_folder
 
 _WINNER = {
     "majority": 'n = max(n) OVER same AND count(*) OVER (PARTITION BY "group", n) = 1',

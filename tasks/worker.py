@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from tasks.errors import InputError, PipelineError
+from tasks.base.errors import InputError, PipelineError
+from tasks.base.manifests import Dataset, Record
+from tasks.base.settings import Effort, TrainSettings
 from tasks.job import Job
-from tasks.manifests import Dataset, Record
-from tasks.settings import Effort, TrainSettings
 
 
 class WorkerJob(Record):

@@ -6,13 +6,13 @@ from typing import Any
 from tasks.architectures import register
 from tasks.architectures.layers import WeightedBag
 from tasks.backend import keras
+from tasks.base.manifests import Candidate, Dataset
+from tasks.base.settings import Effort, TrainSettings
 from tasks.candidate import save
 from tasks.examples import training_texts
 from tasks.job import Job, Range
 from tasks.kinds import KINDS
-from tasks.manifests import Candidate, Dataset
 from tasks.ngrams import fit_grams
-from tasks.settings import Effort, TrainSettings
 from tasks.training import Recipe, fit
 
 MIN_ROWS_FOR_RARE = 20_000

@@ -5,8 +5,8 @@ from typing import Any
 from tasks.architectures import register
 from tasks.architectures.tokens import Hyper, TokenModel
 from tasks.backend import keras, ops
-from tasks.manifests import Dataset
-from tasks.settings import Effort
+from tasks.base.manifests import Dataset
+from tasks.base.settings import Effort
 
 
 def _defaults(dataset: Dataset, effort: Effort) -> Hyper:

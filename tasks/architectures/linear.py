@@ -14,12 +14,12 @@ from bentos.text_classifier.encoding import GramEncoder, HashedGramEncoder
 from tasks.architectures import register
 from tasks.architectures.layers import WeightedBag
 from tasks.backend import keras
+from tasks.base.manifests import Candidate, Dataset
+from tasks.base.settings import Effort, TrainSettings
 from tasks.candidate import save
 from tasks.job import Job, Range
 from tasks.kinds import KINDS
-from tasks.manifests import Candidate, Dataset
 from tasks.ngrams import GramFrequencies, sparse
-from tasks.settings import Effort, TrainSettings
 from tasks.support_vectors import Judged, Machines, Part, Solution, probable
 from tasks.training import Trained
 

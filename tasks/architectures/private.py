@@ -20,15 +20,15 @@ from tasks.architectures import register
 from tasks.architectures.linear import bag_model, unfit
 from tasks.architectures.stack import embed, sentence
 from tasks.backend import keras, ops
+from tasks.base.manifests import Candidate, Dataset
+from tasks.base.settings import Effort, TrainSettings
 from tasks.candidate import save
 from tasks.job import Job, Range
 from tasks.kinds import KINDS
-from tasks.manifests import Candidate, Dataset
 from tasks.ngrams import sparse
 from tasks.pretrained.names import open_pretrained
 from tasks.privacy import guarantee, secret_uniform
 from tasks.private_training import Features, Rows, train_privately
-from tasks.settings import Effort, TrainSettings
 from tasks.support_vectors import Part, Solution
 from tasks.training import Trained
 

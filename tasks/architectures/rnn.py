@@ -7,8 +7,8 @@ from tasks.architectures import register
 from tasks.architectures.layers import Recurrence
 from tasks.architectures.tokens import Hyper, TokenModel
 from tasks.backend import keras
-from tasks.manifests import Dataset
-from tasks.settings import Effort
+from tasks.base.manifests import Dataset
+from tasks.base.settings import Effort
 
 
 def _defaults(dataset: Dataset, effort: Effort) -> Hyper:

@@ -13,14 +13,14 @@ from tasks.architectures import register
 from tasks.architectures.layers import mask_of
 from tasks.architectures.linear import SMALL, bag, unfit
 from tasks.backend import keras, ops, tf
+from tasks.base.manifests import Candidate, Dataset
+from tasks.base.settings import Effort, TrainSettings
 from tasks.candidate import save
 from tasks.job import Job, Range
-from tasks.manifests import Candidate, Dataset
 from tasks.ngrams import fit_grams, sparse
 from tasks.pretrained.encoder import encode_tokens, pooled
 from tasks.pretrained.model import Pretrained
 from tasks.pretrained.names import open_pretrained
-from tasks.settings import Effort, TrainSettings
 from tasks.support_vectors import FOLDED_ROWS, Judged, Machines, Part, Solution, probable
 from tasks.training import Trained
 

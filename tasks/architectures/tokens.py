@@ -9,14 +9,14 @@ import numpy as np
 from bentos.text_classifier.encoding import TokenEncoder
 from tasks.architectures.layers import mask_of, max_over, mean_over
 from tasks.backend import keras, ops
+from tasks.base.errors import InputError
+from tasks.base.manifests import Candidate, Dataset
+from tasks.base.settings import Effort, TrainSettings
 from tasks.candidate import save
-from tasks.errors import InputError
 from tasks.examples import training_texts
 from tasks.job import Job, Range
 from tasks.kinds import KINDS
-from tasks.manifests import Candidate, Dataset
 from tasks.pretrained.names import open_pretrained
-from tasks.settings import Effort, TrainSettings
 from tasks.tokenisers import fit_tokeniser
 from tasks.training import Recipe, fit
 

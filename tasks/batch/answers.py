@@ -12,9 +12,9 @@ from bentos.text_classifier.decoding import Options, Prediction
 from bentos.text_classifier.manifest import MANIFEST, Manifest, parse
 from bentos.text_classifier.model import ModelError, TextModel
 from bentos.text_classifier.predictor import Predictor
-from tasks.errors import InputError
+from tasks.base.errors import InputError
+from tasks.base.settings import BatchSettings
 from tasks.sealed_files import sealing_key, written_whole
-from tasks.settings import BatchSettings
 
 _LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
 _SPANS = pa.list_(

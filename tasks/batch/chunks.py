@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.settings import SourceSettings
+from tasks.base.settings import SourceSettings
 from tasks.sources import Reading, source_of
 
 CHUNK_CHARACTERS = 4_000_000

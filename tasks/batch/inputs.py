@@ -3,8 +3,8 @@
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
+from tasks.base.errors import InputError
 from tasks.batch.output import FORMATS, format_suffix
-from tasks.errors import InputError
 from tasks.sealed_files import SUFFIX
 from tasks.sources import source_of
 from tasks.sources.files import Files, find_files

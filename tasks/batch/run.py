@@ -14,13 +14,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from bentos.text_classifier.cpus import share
+from tasks.base.errors import InputError, PipelineError
+from tasks.base.manifests import Record, content_of
+from tasks.base.settings import BatchSettings, SourceSettings
 from tasks.batch.answers import answer_schema, read_manifest
 from tasks.batch.chunks import digest, read_chunks
 from tasks.batch.output import format_of, join, keys_of
 from tasks.batch.worker import Submit, answering
-from tasks.errors import InputError, PipelineError
-from tasks.manifests import Record, content_of
-from tasks.settings import BatchSettings, SourceSettings
 from tasks.sources import shown
 
 Progress = Callable[[int, str], None]

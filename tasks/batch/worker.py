@@ -16,10 +16,10 @@ from queue import SimpleQueue
 import pyarrow as pa
 from pydantic import BaseModel
 
+from tasks.base.errors import PipelineError
+from tasks.base.settings import BatchSettings
+from tasks.base.state import ROOT
 from tasks.batch.answers import Answerer
-from tasks.errors import PipelineError
-from tasks.settings import BatchSettings
-from tasks.state import ROOT
 
 Submit = Callable[[pa.Table, Path], "Future[None]"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from bentos.text_classifier.records import FeedbackRecord
-from tasks.manifests import Figure
+from tasks.base.manifests import Figure
 from tasks.metrics import proportion
 
 _Z = 1.959964

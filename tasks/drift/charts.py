@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
+from tasks.base.pages.svg import Frame, drawing, number_ticks, padded, percent_ticks, short, text
 from tasks.drift.report import Distribution, DriftReport
-from tasks.pages.svg import Frame, drawing, number_ticks, padded, percent_ticks, short, text
 
 ACCEPTED, LIVE = "s0", "s1"
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from tasks.base.files import write_whole
+from tasks.base.remembered import lines, remembered
 from tasks.drift.report import DriftReport
-from tasks.files import write_whole
-from tasks.remembered import lines, remembered
 
 LOOKS = "looks.jsonl"
 MOST_LOOKS = 2_000

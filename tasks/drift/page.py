@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from tasks.base.files import write_whole
+from tasks.base.pages.templates import templates
 from tasks.drift.charts import accuracy_chart, distribution_chart, labels_chart
 from tasks.drift.report import DriftReport
-from tasks.files import write_whole
-from tasks.pages.templates import templates
 
 PAGE = "drift.html"
 

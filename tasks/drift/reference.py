@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.prediction_log import named_label, observe
 from bentos.text_classifier.scope import ScopeRule
-from tasks.errors import InputError
-from tasks.manifests import Dataset
+from tasks.base.errors import InputError
+from tasks.base.manifests import Dataset
 from tasks.rows import Rows
 
 REFERENCE = "reference.parquet"

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.manifests import Figure, Record
+from tasks.base.manifests import Figure, Record
 
 
 class StatisticResult(Record):

@@ -11,8 +11,8 @@ import numpy as np
 
 from bentos.text_classifier.manifest import GRAPH, MANIFEST
 from bentos.text_classifier.model import TextModel
-from tasks.errors import InputError, PipelineError
-from tasks.manifests import Converted, Evaluation, Record
+from tasks.base.errors import InputError, PipelineError
+from tasks.base.manifests import Converted, Evaluation, Record
 
 TOLERANCE = 1e-3
 TEXTS = ["a first text", "", "another one, somewhat longer than the first", "\u4e2d\u6587 text", "qzx wvk"]

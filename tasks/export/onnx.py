@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from bentos.text_classifier.model import TextModel
+from tasks.base.manifests import Converted, Evaluation
 from tasks.export import TEXTS, Form, copy_contract, copy_graph, register
-from tasks.manifests import Converted, Evaluation
 
 
 def write(converted: Converted, evaluation: Evaluation, folder: Path) -> None:

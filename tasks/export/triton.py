@@ -8,9 +8,9 @@ import onnxruntime
 
 from bentos.text_classifier.encoding import LOADERS
 from bentos.text_classifier.manifest import GRAPH, MANIFEST, parse
-from tasks.errors import PipelineError
+from tasks.base.errors import PipelineError
+from tasks.base.manifests import Converted, Evaluation
 from tasks.export import TEXTS, Form, copy_contract, copy_graph, register
-from tasks.manifests import Converted, Evaluation
 from tasks.package import NAME
 
 CONFIG = "config.pbtxt"

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 from tasks.pretrained.encoder import ACTIVATIONS, Read, Shape
 from tasks.pretrained.model import Pretrained
 

@@ -13,8 +13,8 @@ from bentos.text_classifier.encoding import TokenEncoder
 from bentos.text_classifier.manifest import TokenSettings
 from bentos.text_classifier.text import clean
 from tasks.backend import keras
-from tasks.errors import InputError
-from tasks.manifests import content_of
+from tasks.base.errors import InputError
+from tasks.base.manifests import content_of
 from tasks.pretrained.encoder import Read, Shape, load_weights
 from tasks.pretrained.vocabulary import reduced
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tasks.errors import InputError
-from tasks.manifests import Dataset
+from tasks.base.errors import InputError
+from tasks.base.manifests import Dataset
 from tasks.pretrained.folder import open_folder
 from tasks.pretrained.model import Pretrained
 from tasks.pretrained.packed import open_packed

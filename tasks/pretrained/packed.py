@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 from tasks.pretrained.encoder import Read, Shape
 from tasks.pretrained.model import Pretrained
 

@@ -2,7 +2,7 @@
 
 import re
 
-from tasks.pages.templates import templates
+from tasks.base.pages.templates import templates
 from tasks.report.findings import findings
 from tasks.report.run import RunReport, hashes
 

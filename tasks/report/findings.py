@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from tasks.manifests import Evaluation
-from tasks.pages.wording import interval, percent
+from tasks.base.manifests import Evaluation
+from tasks.base.pages.wording import interval, percent
 from tasks.report.run import RunReport
 from tasks.select import pareto
 

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.files import write_whole
+from tasks.base.files import write_whole
+from tasks.base.pages.templates import templates
+from tasks.base.pages.wording import metric_name
 from tasks.kinds import KINDS
-from tasks.pages.templates import templates
-from tasks.pages.wording import metric_name
 from tasks.report import charts
 from tasks.report.findings import findings, headline
 from tasks.report.run import RunReport, hashes

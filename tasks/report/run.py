@@ -10,9 +10,9 @@ import msgspec
 from pydantic import AfterValidator, Field
 
 from bentos.text_classifier.manifest import Privacy
-from tasks.errors import PipelineError
-from tasks.files import write_whole
-from tasks.manifests import (
+from tasks.base.errors import PipelineError
+from tasks.base.files import write_whole
+from tasks.base.manifests import (
     Checked,
     Converted,
     Dataset,

@@ -8,12 +8,12 @@ import socket
 import sys
 from pathlib import Path
 
-from tasks.errors import InputError, PipelineError
+from tasks.base.errors import InputError, PipelineError
+from tasks.base.state import state_folder
 from tasks.serving import guardian, keys, lifecycle, processes, protection
 from tasks.serving.listener import open_listener, take_over
 from tasks.serving.supervisor import Supervisor
 from tasks.serving.unit import unit
-from tasks.state import state_folder
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import DeploymentError
+from tasks.base.errors import DeploymentError
 
 SOCKET = "control.sock"
 logger = logging.getLogger(__name__)

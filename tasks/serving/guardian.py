@@ -10,9 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+from tasks.base.state import ROOT
 from tasks.serving.control import folder
 from tasks.serving.processes import Role, marked, reap
-from tasks.state import ROOT
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ series). A stage is passed at `requests` pairs.
 from collections.abc import Sequence
 
 from bentos.text_classifier.relay import Pair
-from tasks.settings import RolloutSettings
+from tasks.base.settings import RolloutSettings
 
 FIRST_LOOK = 25
 WAY_MS = 20.0

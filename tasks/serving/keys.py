@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 
 from bentos.text_classifier.api_keys import SCOPES, ApiKey, ApiScope, dump_keys, new_token, read_keys
-from tasks.errors import InputError, PipelineError
-from tasks.files import write_whole
+from tasks.base.errors import InputError, PipelineError
+from tasks.base.files import write_whole
+from tasks.base.state import state_folder
 from tasks.serving.record import note, read_live
-from tasks.state import state_folder
 
 _LIMITS = ("rate", "max_body_mb", "texts_a_day", "explanations_a_day", "decimals")
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from bentos.text_classifier.relay import Rule
-from tasks.errors import DeploymentError, InputError
+from tasks.base.errors import DeploymentError, InputError
 from tasks.serving import control, guardian, processes
 from tasks.serving.listener import open_listener, take_over
 from tasks.serving.record import Event, Live, Version, read_live

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from tasks.errors import DeploymentError
+from tasks.base.errors import DeploymentError
 from tasks.serving.processes import find
 
 _PIDFD_GETFD = 438

@@ -18,11 +18,11 @@ from bentos.text_classifier.network import (
     ENVELOPES_VARIABLE,
     is_loopback,
 )
-from tasks.errors import InputError
+from tasks.base.errors import InputError
+from tasks.base.settings import SecuritySettings
 from tasks.serving import control, keys
 from tasks.serving.processes import Role
 from tasks.serving.record import Version
-from tasks.settings import SecuritySettings
 
 _PROBE_SECONDS = 3600.0
 

@@ -10,10 +10,10 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from tasks.errors import DeploymentError
-from tasks.files import write_whole
-from tasks.manifests import Package, Record
-from tasks.settings import SecuritySettings, ServeSettings
+from tasks.base.errors import DeploymentError
+from tasks.base.files import write_whole
+from tasks.base.manifests import Package, Record
+from tasks.base.settings import SecuritySettings, ServeSettings
 
 LIVE = "live.json"
 HISTORY = "history.jsonl"

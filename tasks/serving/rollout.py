@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from bentos.text_classifier.relay import Rule, read_observed
-from tasks.errors import DeploymentError
+from tasks.base.errors import DeploymentError
+from tasks.base.settings import RolloutSettings
 from tasks.serving import control, judgement, lifecycle
-from tasks.settings import RolloutSettings
 
 
 class Withdrawn(DeploymentError):

@@ -12,7 +12,7 @@ import msgspec
 
 from bentos.text_classifier.cpus import share
 from bentos.text_classifier.relay import Rule
-from tasks.errors import DeploymentError
+from tasks.base.errors import DeploymentError
 from tasks.serving import control, guardian, processes, watch
 from tasks.serving.listener import address, url_of
 from tasks.serving.record import Event, Version, change_live, note, read_live

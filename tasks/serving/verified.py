@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from tasks.errors import PipelineError
+from tasks.base.errors import PipelineError
+from tasks.base.settings import SigstoreSettings
 from tasks.package import bento_source
-from tasks.settings import SigstoreSettings
 from tasks.signing import verify
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from bentos.text_classifier.relay import Rule, read_observed
-from tasks.files import write_whole
+from tasks.base.files import write_whole
 from tasks.serving import control, judgement
 from tasks.serving.record import Version
 from tasks.serving.worker import Worker

@@ -12,11 +12,11 @@ from typing import IO
 from bentos.text_classifier.cpus import share
 from bentos.text_classifier.process import ALLOCATOR
 from bentos.text_classifier.relay import RULE_VARIABLE
+from tasks.base.state import ROOT
 from tasks.serving import protection
 from tasks.serving.control import folder
 from tasks.serving.processes import Role, marked
 from tasks.serving.record import Version
-from tasks.state import ROOT
 
 MODULE = "bentos.text_classifier.worker"
 _LOG_BYTES = 5_000_000

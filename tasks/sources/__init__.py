@@ -14,8 +14,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from tasks.errors import InputError
-from tasks.settings import SourceSettings
+from tasks.base.errors import InputError
+from tasks.base.settings import SourceSettings
 
 _USER = re.compile(r"(?<=://)(?:[^/:@]*:[^@]*|[^/@]*)@(?:[^/@]*@)*")
 _SECRET = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key|sig|odbc_connect)[^=&]*=)[^&]*", re.IGNORECASE)

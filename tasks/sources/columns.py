@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.errors import InputError
-from tasks.settings import SourceSettings
+from tasks.base.errors import InputError
+from tasks.base.settings import SourceSettings
 
 TEXT_NAMES = (
     "text", "texts", "sentence", "sentences", "content", "review", "review_text", "comment", "comment_text",

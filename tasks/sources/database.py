@@ -8,7 +8,7 @@ import pyarrow as pa
 import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 from tasks.sources import Reading, register, shown
 from tasks.sources.batches import BATCH_ROWS, Batcher
 from tasks.sources.columns import find_columns

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 from tasks.sources import Reading, register
 from tasks.sources.batches import Batcher
 

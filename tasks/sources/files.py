@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 import pyarrow as pa
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 from tasks.sources import Reading, register, shown
 from tasks.sources.formats import conll, delimited, json_rows, parquet
 from tasks.sources.opening import File, detect_encoding, open_bytes, open_text

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.settings import SourceSettings
+from tasks.base.settings import SourceSettings
 from tasks.sources import source_of
 from tasks.sources.files import Files, find_files
 from tasks.sources.formats.parquet import MAGIC

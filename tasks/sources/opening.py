@@ -16,7 +16,7 @@ import charset_normalizer
 import fsspec
 import zstandard
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 from tasks.sealed_files import opened_when_sealed
 
 _CHUNK = 1 << 20

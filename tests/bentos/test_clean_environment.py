@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.manifests import Package
+from tasks.base.manifests import Package
+from tasks.base.settings import ServeSettings
 from tasks.package import bento_source, package
 from tasks.requirements import SERVING, locked
 from tasks.serving import processes
 from tasks.serving.listener import spare_port
-from tasks.settings import ServeSettings
 from tests.tasks.serving.bento import evaluation, known
 
 

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from flows.beforehand import check
 from flows.config import RetrainConfig
 from tasks import export
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 from tasks.optimise import VARIANTS
 
 

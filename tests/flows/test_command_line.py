@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from flows.command_line import parse
 from flows.config import RetrainConfig
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 from tests.conftest import ROOT
 
 

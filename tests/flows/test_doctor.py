@@ -6,10 +6,10 @@ from importlib import metadata
 import pytest
 
 from flows import doctor
-from tasks.files import write_whole
-from tasks.machine import has_gpu
+from tasks.base.files import write_whole
+from tasks.base.machine import has_gpu
+from tasks.base.settings import ServeSettings
 from tasks.serving.record import LIVE, Live, Version
-from tasks.settings import ServeSettings
 
 
 def test_this_installation_is_as_locked():

@@ -7,7 +7,7 @@ import pytest
 
 from flows.console import Console
 from flows.exclusive import exclusive
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 from tests.conftest import ROOT
 
 HOLD = """

@@ -9,8 +9,8 @@ from prefect import flow
 from flows import stages
 from flows.console import Console
 from flows.stages import MANIFEST, Stages
-from tasks.errors import PipelineError
-from tasks.manifests import Package
+from tasks.base.errors import PipelineError
+from tasks.base.manifests import Package
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

@@ -21,7 +21,7 @@ import pytest
 
 from flows.retrain import PROMOTED
 from flows.system import _do
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 from tests.conftest import ROOT
 from tests.end_to_end.labelled_text import rows
 from tests.flows.watched import STRANGE, ask, make_live, tell

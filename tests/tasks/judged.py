@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.manifests import Candidate, Dataset, Optimised, Profile, TaskName, Variant
+from tasks.base.manifests import Candidate, Dataset, Optimised, Profile, TaskName, Variant
 from tests.bentos.model_folder import WORDS, grams_folder, sentence
 
 LABELS = list(WORDS)

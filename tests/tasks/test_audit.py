@@ -11,7 +11,7 @@ import pytest
 from tasks import audit as module
 from tasks import person_names
 from tasks.audit import Vulnerability, audit
-from tasks.errors import InputError, PipelineError
+from tasks.base.errors import InputError, PipelineError
 from tasks.sbom import write_sbom
 from tests.conftest import ROOT
 

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from tasks.errors import InputError, PipelineError
+from tasks.base.errors import InputError, PipelineError
+from tasks.base.manifests import Checked, Dataset, Table
+from tasks.base.settings import DataSettings, SourceSettings, TrainSettings
 from tasks.ingest import ingest
-from tasks.manifests import Checked, Dataset, Table
 from tasks.preprocess import preprocess
-from tasks.settings import DataSettings, SourceSettings, TrainSettings
 from tasks.validate import validate
 
 CSV = "text,label\n" + "".join(f"text number {number},{'ab'[number % 2]}\n" for number in range(60))

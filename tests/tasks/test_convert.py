@@ -12,11 +12,11 @@ from bentos.text_classifier.model import TextModel
 from tasks.architectures import architectures
 from tasks.architectures.layers import Recurrence, mask_of
 from tasks.backend import keras, ops, tf
+from tasks.base.errors import PipelineError
+from tasks.base.manifests import Candidate, Dataset
+from tasks.base.settings import TrainSettings
 from tasks.convert import compare, convert, export_graph, load_keras, write_onnx
-from tasks.errors import PipelineError
 from tasks.job import Job
-from tasks.manifests import Candidate, Dataset
-from tasks.settings import TrainSettings
 from tests.tasks.toy import make_dataset
 
 SMALL: dict[str, Any] = {

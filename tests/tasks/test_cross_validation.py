@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.base.manifests import Candidate, Dataset
+from tasks.base.settings import TrainSettings
 from tasks.cross_validation import HELD_OUT, cross_validate, fold_dataset, fold_rows, judged, pooled_targets
 from tasks.examples import rows_of
 from tasks.job import Job
-from tasks.manifests import Candidate, Dataset
 from tasks.rows import Rows
-from tasks.settings import TrainSettings
 from tests.tasks.judged import LABELS, candidate, dataset, rows
 
 FOLDS = 4

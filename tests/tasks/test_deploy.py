@@ -13,14 +13,14 @@ import httpx
 import pytest
 
 from tasks import deploy as deploying
+from tasks.base.errors import DeploymentError, InputError
+from tasks.base.manifests import Deployment, Package
+from tasks.base.settings import ServeSettings
 from tasks.deploy import deploy, rollback
-from tasks.errors import DeploymentError, InputError
-from tasks.manifests import Deployment, Package
 from tasks.package import bento_model
 from tasks.prediction_log import read_predictions
 from tasks.serving import lifecycle, processes
 from tasks.serving.record import Version, history, read_live
-from tasks.settings import ServeSettings
 from tests.tasks.serving.bento import SERVE, known, lay_out
 from tests.tasks.serving.traffic import Tally, traffic
 

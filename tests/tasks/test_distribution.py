@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.errors import InputError
-from tasks.settings import TrainSettings
+from tasks.base.errors import InputError
+from tasks.base.settings import TrainSettings
 from tasks.worker import WorkerJob
 from tests.conftest import ROOT
 from tests.tasks.toy import make_dataset

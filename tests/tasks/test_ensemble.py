@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from bentos.text_classifier.model import TextModel
+from tasks.base.manifests import Candidate, Dataset, TaskName
+from tasks.base.settings import Budget, TrainSettings
 from tasks.convert import convert
 from tasks.ensemble import ensemble, members
 from tasks.examples import rows_of
 from tasks.job import Job
-from tasks.manifests import Candidate, Dataset, TaskName
-from tasks.settings import Budget, TrainSettings
 from tasks.train import train
 from tests.tasks.judged import LABELS, candidate, dataset, rows
 from tests.tasks.pretrained.reference import make_folder

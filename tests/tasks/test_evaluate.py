@@ -6,11 +6,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from bentos.text_classifier.model import TextModel
+from tasks.base.errors import InputError
+from tasks.base.manifests import Dataset, Evaluation, content_of
 from tasks.candidate import VALIDATION_LOGITS
-from tasks.errors import InputError
 from tasks.evaluate import evaluate
 from tasks.examples import rows_of
-from tasks.manifests import Dataset, Evaluation, content_of
 from tests.bentos.model_folder import WORDS, grams_folder
 from tests.tasks.judged import LABELS, candidate, dataset, noisy_dataset, rows, served, variant
 

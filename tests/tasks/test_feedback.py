@@ -8,13 +8,13 @@ import pytest
 
 from bentos.text_classifier.personal_data import Found, Redactor
 from bentos.text_classifier.records import FeedbackRecord
+from tasks.base.manifests import Checked, Dataset
+from tasks.base.settings import DataSettings, FeedbackSettings, TrainSettings
+from tasks.base.workspace import engine
 from tasks.feedback import add_feedback
 from tasks.folding import add_fold, fold_expression
-from tasks.manifests import Checked, Dataset
 from tasks.preprocess import preprocess
 from tasks.rows import Rows
-from tasks.settings import DataSettings, FeedbackSettings, TrainSettings
-from tasks.workspace import engine
 
 SETTINGS = FeedbackSettings(share=0.5)
 

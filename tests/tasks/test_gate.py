@@ -6,10 +6,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from bentos.text_classifier.model import TextModel
-from tasks.errors import InputError
+from tasks.base.errors import InputError
+from tasks.base.manifests import Evaluation, Figure, Verdict
+from tasks.base.settings import Budget, GateSettings
 from tasks.gate import better, gate, read_cases
-from tasks.manifests import Evaluation, Figure, Verdict
-from tasks.settings import Budget, GateSettings
 from tests.bentos.model_folder import WORDS, grams_folder, sentence
 from tests.tasks.judged import LABELS, optimised, served, variant
 

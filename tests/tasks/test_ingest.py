@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
+from tasks.base.manifests import Table
+from tasks.base.settings import SourceSettings
 from tasks.ingest import ingest
-from tasks.manifests import Table
-from tasks.settings import SourceSettings
 
 CSV = 'text,label\nfine film,pos\n"dull, long",neg\n'
 

@@ -10,11 +10,11 @@ import pytest
 
 from bentos.text_classifier.model import TextModel
 from tasks.architectures import architectures
+from tasks.base.manifests import Converted, Dataset, Variant
+from tasks.base.settings import Budget, OptimiseSettings, TrainSettings
 from tasks.convert import convert
 from tasks.job import Job
-from tasks.manifests import Converted, Dataset, Variant
 from tasks.optimise import TIMED_BATCHES, TURN, VARIANTS, optimise, pick, timed
-from tasks.settings import Budget, OptimiseSettings, TrainSettings
 from tests.tasks.toy import make_dataset
 
 

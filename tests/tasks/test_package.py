@@ -14,10 +14,10 @@ from bentos.text_classifier.cpus import share
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.settings import SETTINGS
 from tasks import package as packaging
-from tasks.errors import DeploymentError
-from tasks.manifests import Package
+from tasks.base.errors import DeploymentError
+from tasks.base.manifests import Package
+from tasks.base.settings import ServeSettings
 from tasks.package import CARD, IN_BENTO, bento_model, bento_source, package
-from tasks.settings import ServeSettings
 from tests.tasks.serving.bento import evaluation, known
 
 LINEAGE = {"data": "1" * 64, "code": "2" * 64, "model": "3" * 64}

@@ -9,11 +9,11 @@ from pydantic import ValidationError
 
 from bentos.text_classifier.personal_data import Found, Redactor
 from tasks import person_names
-from tasks.errors import InputError
+from tasks.base.errors import InputError
+from tasks.base.settings import DataSettings, SourceSettings
 from tasks.ingest import ingest
 from tasks.person_names import name_finder
 from tasks.personal_data import redactor
-from tasks.settings import DataSettings, SourceSettings
 
 
 def test_without_the_package_one_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,13 +9,13 @@ import pytest
 
 from bentos.text_classifier.manifest import SEALED
 from bentos.text_classifier.personal_data import Policy
-from tasks.errors import InputError
+from tasks.base.errors import InputError
+from tasks.base.manifests import Table
+from tasks.base.settings import SourceSettings
 from tasks.forget import forget
 from tasks.ingest import ingest
-from tasks.manifests import Table
 from tasks.personal_data import keyed_content, redactor
 from tasks.sealed_files import MAGIC
-from tasks.settings import SourceSettings
 
 ROWS = [
     ("write to ann@mail.example today", "contact"),

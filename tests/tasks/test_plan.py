@@ -2,10 +2,10 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import InputError
-from tasks.manifests import Dataset
+from tasks.base.errors import InputError
+from tasks.base.manifests import Dataset
+from tasks.base.settings import Effort, PrivacySettings, TrainSettings
 from tasks.plan import Plan, plan
-from tasks.settings import Effort, PrivacySettings, TrainSettings
 from tests.tasks.toy import make_dataset
 
 

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from bentos.text_classifier.text import words
+from tasks.base.manifests import Checked, Dataset
+from tasks.base.settings import DataSettings, SourceSettings, TrainSettings
 from tasks.ingest import ingest
-from tasks.manifests import Checked, Dataset
 from tasks.preprocess import preprocess
 from tasks.profile import language_of, script_of
 from tasks.rows import Rows
-from tasks.settings import DataSettings, SourceSettings, TrainSettings
 from tasks.validate import validate
 
 DATASETS = Path(os.environ.get("DATASETS_DIR", "../shared/datasets"))

@@ -3,8 +3,8 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import kstest, norm
 
+from tasks.base.settings import PrivacySettings
 from tasks.privacy import guarantee, normal, secret_uniform, spent
-from tasks.settings import PrivacySettings
 
 
 @pytest.mark.parametrize(

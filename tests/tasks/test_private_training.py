@@ -9,9 +9,9 @@ from scipy.sparse import csr_matrix
 from bentos.text_classifier.decoding import softmax
 from bentos.text_classifier.manifest import Manifest, Privacy
 from tasks.backend import tf
+from tasks.base.settings import PrivacySettings
 from tasks.privacy import guarantee, secret_uniform
 from tasks.private_training import BIAS, Rows, clipped_sum, train_privately
-from tasks.settings import PrivacySettings
 
 UNUSED = Manifest(labels=[], encoders=[])
 

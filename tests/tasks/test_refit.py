@@ -4,7 +4,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.manifests import Dataset
+from tasks.base.manifests import Dataset
 from tasks.refit import refit_dataset
 from tasks.rows import Rows
 from tests.tasks.judged import dataset, rows

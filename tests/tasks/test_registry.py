@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
+from tasks.base.settings import ServeSettings
 from tasks.drift.history import remember
 from tasks.drift.report import DriftReport
 from tasks.package import NAME, store
 from tasks.registry import RUNS, Versions, disk, runs, versions, write_registry
 from tasks.retention import prune
 from tasks.serving.record import Version, change_live, note
-from tasks.settings import ServeSettings
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 from tasks.requirements import LOCK, SERVING, locked, serving_requirements
 
 

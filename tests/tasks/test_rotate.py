@@ -8,12 +8,12 @@ import pytest
 from bentos.text_classifier.keys import provider_of
 from bentos.text_classifier.model import ModelError, TextModel
 from bentos.text_classifier.sealing import seal_folder
-from tasks.errors import InputError
-from tasks.files import write_whole
+from tasks.base.errors import InputError
+from tasks.base.files import write_whole
+from tasks.base.settings import SecuritySettings
 from tasks.package import bento_model
 from tasks.rotate import rotate
 from tasks.serving.record import LIVE, Live, Version, history, read_live
-from tasks.settings import SecuritySettings
 from tasks.signing import sign, verify
 from tests.tasks.keys import key_file, signing_key
 from tests.tasks.serving.bento import SERVE, lay_out

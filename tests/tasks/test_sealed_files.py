@@ -14,11 +14,11 @@ import pytest
 
 from bentos.text_classifier.keys import new_key, provider_of
 from tasks import sealed_files
-from tasks.errors import InputError
+from tasks.base.errors import InputError
+from tasks.base.settings import SourceSettings
+from tasks.base.state import ROOT
 from tasks.ingest import ingest
 from tasks.sealed_files import CHUNK, KEY_VARIABLE, MAGIC, opened, seal_file, sealing, unseal_file
-from tasks.settings import SourceSettings
-from tasks.state import ROOT
 from tests.tasks.keys import key_file, key_pair_files
 
 ROWS = "text,label\n" + "".join(

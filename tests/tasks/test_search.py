@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tasks.base.manifests import Candidate, Dataset
+from tasks.base.settings import Effort, TrainSettings
 from tasks.job import Job, Range
-from tasks.manifests import Candidate, Dataset
 from tasks.search import FOLDER, search, take_part
-from tasks.settings import Effort, TrainSettings
 from tests.tasks.judged import candidate, dataset, rows
 
 

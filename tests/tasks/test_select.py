@@ -4,12 +4,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tasks.base.errors import InputError
+from tasks.base.manifests import Candidate, Dataset, Selection
+from tasks.base.settings import Budget, TrainSettings
 from tasks.cross_validation import HELD_OUT, pooled_targets
-from tasks.errors import InputError
 from tasks.examples import rows_of
-from tasks.manifests import Candidate, Dataset, Selection
 from tasks.select import over_seeds, pareto, select, undecided
-from tasks.settings import Budget, TrainSettings
 from tests.tasks.judged import LABELS, candidate, dataset, rows
 
 

@@ -20,15 +20,15 @@ from sigstore.errors import TUFError
 
 from bentos.text_classifier.manifest import GRAPH, MANIFEST, WRAPPED_KEY
 from bentos.text_classifier.model import ModelError, TextModel
-from tasks.errors import DeploymentError, InputError
-from tasks.manifests import Package
+from tasks.base.errors import DeploymentError, InputError
+from tasks.base.manifests import Package
+from tasks.base.settings import SecuritySettings, ServeSettings, SigstoreSettings
+from tasks.base.state import ROOT
 from tasks.package import bento_model, package
 from tasks.serving import protection, verified
 from tasks.serving.record import Version
-from tasks.settings import SecuritySettings, ServeSettings, SigstoreSettings
 from tasks.signing import SIGNATURE, TOKEN_VARIABLE, sign, verify
 from tasks.smoke import smoke
-from tasks.state import ROOT
 from tests.bentos.model_folder import grams_folder
 from tests.tasks.keys import key_file, signing_key
 from tests.tasks.serving.bento import SERVE, evaluation, known, lay_out

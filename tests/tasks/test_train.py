@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
+from tasks.base.settings import TrainSettings
 from tasks.job import Job
-from tasks.settings import TrainSettings
 from tasks.train import train
 from tests.tasks.toy import make_dataset
 

@@ -10,10 +10,10 @@ import pytest
 
 import tasks.training
 from tasks.backend import keras
+from tasks.base.manifests import Dataset
+from tasks.base.settings import TrainSettings
 from tasks.examples import training_texts
 from tasks.job import Job
-from tasks.manifests import Dataset
-from tasks.settings import TrainSettings
 from tasks.tokenisers import fit_tokeniser
 from tasks.training import Recipe, Trained, filled, fit, weigh
 from tests.tasks.toy import make_dataset

@@ -12,13 +12,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bentos.text_classifier.text import fold
-from tasks.errors import InputError, PipelineError
+from tasks.base.errors import InputError, PipelineError
+from tasks.base.manifests import Checked
+from tasks.base.settings import DataSettings, SourceSettings
 from tasks.expectations import run_suite
 from tasks.folding import add_fold, fold_expression
 from tasks.ingest import ingest
 from tasks.label_kinds import KINDS
-from tasks.manifests import Checked
-from tasks.settings import DataSettings, SourceSettings
 from tasks.statistics import near_equal_names
 from tasks.validate import parameters_of, validate
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.manifests import Dataset, Profile, TaskName, content_of
+from tasks.base.manifests import Dataset, Profile, TaskName, content_of
 
 TOPICS = {
     "food": ["bread", "soup", "oven", "sugar", "recipe", "taste"],

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 from tasks.sources import Reading
 from tasks.sources.batches import Batcher
 from tasks.sources.opening import File, open_text

@@ -11,7 +11,7 @@ from typing import IO
 
 import pyarrow as pa
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 from tasks.sources import Reading
 from tasks.sources.batches import Batcher
 from tasks.sources.columns import Columns, find_columns, listed

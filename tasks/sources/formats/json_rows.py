@@ -8,7 +8,7 @@ from typing import IO, Any
 import orjson
 import pyarrow as pa
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 from tasks.sources import Reading
 from tasks.sources.batches import Batcher
 from tasks.sources.columns import find_columns

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 from tasks.sources import Reading
 from tasks.sources.batches import Batcher
 from tasks.sources.columns import find_columns

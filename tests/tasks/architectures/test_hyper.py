@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from tasks.architectures import architectures
-from tasks.errors import InputError
+from tasks.base.errors import InputError
+from tasks.base.manifests import Dataset
+from tasks.base.settings import TrainSettings
 from tasks.job import Job
-from tasks.manifests import Dataset
 from tasks.plan import plan
-from tasks.settings import TrainSettings
 from tests.tasks.toy import make_dataset
 
 

@@ -10,9 +10,9 @@ from bentos.text_classifier.manifest import MANIFEST, parse
 from tasks.architectures import architectures
 from tasks.architectures.linear import bag_model
 from tasks.backend import keras
+from tasks.base.settings import TrainSettings
 from tasks.job import Job
 from tasks.ngrams import fit_grams, sparse
-from tasks.settings import TrainSettings
 from tasks.support_vectors import Strength, solve
 from tests.tasks.toy import make_dataset, make_texts
 

@@ -8,10 +8,10 @@ from bentos.text_classifier.manifest import MANIFEST, parse
 from bentos.text_classifier.model import TextModel
 from tasks.architectures import architectures
 from tasks.architectures.encoder import rates
+from tasks.base.settings import TrainSettings
 from tasks.convert import convert
 from tasks.job import Job
 from tasks.rows import Rows
-from tasks.settings import TrainSettings
 from tests.conftest import ROOT
 from tests.tasks.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset

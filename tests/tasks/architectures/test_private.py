@@ -7,13 +7,13 @@ import pytest
 from bentos.text_classifier.manifest import MANIFEST, parse
 from bentos.text_classifier.model import TextModel
 from tasks.architectures import architectures, is_private
+from tasks.base.manifests import Candidate, Dataset
+from tasks.base.settings import PrivacySettings, TrainSettings
 from tasks.calibrate import calibrate
 from tasks.convert import convert
 from tasks.job import Job
-from tasks.manifests import Candidate, Dataset
 from tasks.privacy import spent
 from tasks.rows import Rows
-from tasks.settings import PrivacySettings, TrainSettings
 from tests.tasks.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset
 

@@ -8,13 +8,13 @@ import pytest
 from bentos.text_classifier.manifest import MANIFEST, TokenSettings, parse
 from bentos.text_classifier.model import TextModel
 from tasks.architectures import architectures
+from tasks.base.errors import InputError
+from tasks.base.settings import TrainSettings
 from tasks.convert import convert, load_keras
-from tasks.errors import InputError
 from tasks.job import Job
 from tasks.plan import plan
 from tasks.pretrained.folder import open_folder
 from tasks.rows import Rows
-from tasks.settings import TrainSettings
 from tests.tasks.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset
 

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from bentos.text_classifier.model import TextModel
+from tasks.base.errors import InputError, PipelineError
+from tasks.base.settings import BatchSettings, SourceSettings
+from tasks.base.state import ROOT
 from tasks.batch import batch_predict
-from tasks.errors import InputError, PipelineError
 from tasks.sealed_files import KEY_VARIABLE, MAGIC, seal_file, unseal_file
-from tasks.settings import BatchSettings, SourceSettings
-from tasks.state import ROOT
 from tests.bentos.model_folder import WORDS, grams_folder, sentence
 from tests.tasks.keys import key_pair_files
 
@@ -116,7 +116,7 @@ def test_sigkill_leaves_no_process_and_the_next_run_finishes(tmp_path: Path, mod
     texts = table(tmp_path / "in.parquet", 20_000)
     script = (
         "import sys; from pathlib import Path; from tasks.batch import batch_predict;"
-        "from tasks.settings import BatchSettings, SourceSettings;"
+        "from tasks.base.settings import BatchSettings, SourceSettings;"
         "source, output, model = sys.argv[1:];"
         "batch_predict(SourceSettings(source=source), Path(output), Path(model),"
         "BatchSettings(chunk_rows=200, workers=2))"

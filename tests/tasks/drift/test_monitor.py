@@ -15,12 +15,12 @@ from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.prediction_log import PredictionLog
 from bentos.text_classifier.records import FeedbackRecord
 from bentos.text_classifier.settings import ServiceSettings
+from tasks.base.errors import InputError
+from tasks.base.manifests import Dataset, Profile
+from tasks.base.settings import WatchSettings
 from tasks.drift import DriftReport, monitor, reference_statistics
-from tasks.errors import InputError
-from tasks.manifests import Dataset, Profile
 from tasks.metrics import proportion
 from tasks.scope import fit_scope
-from tasks.settings import WatchSettings
 from tests.bentos.model_folder import WORDS, grams_folder
 from tests.bentos.serving import client
 

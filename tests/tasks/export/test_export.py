@@ -9,9 +9,9 @@ import pytest
 from onnx import numpy_helper
 
 from bentos.text_classifier.manifest import GRAPH
-from tasks.errors import InputError, PipelineError
+from tasks.base.errors import InputError, PipelineError
+from tasks.base.manifests import Converted, Evaluation
 from tasks.export import Form, export, forms, parse
-from tasks.manifests import Converted, Evaluation
 from tests.tasks.serving.bento import evaluation, turned
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 from tasks.pretrained.folder import open_folder
 from tests.tasks.pretrained.embedding import TEXTS, cosines, embedder, embeddings
 from tests.tasks.pretrained.reference import make_folder

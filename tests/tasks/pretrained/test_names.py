@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.errors import InputError
-from tasks.manifests import Dataset
+from tasks.base.errors import InputError
+from tasks.base.manifests import Dataset
 from tasks.pretrained import names
 from tasks.pretrained.names import AUTO, MINILM, MULTILINGUAL, PACKAGED, name_of, open_pretrained
 from tests.tasks.pretrained.embedding import cosines, embedder, embeddings

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.manifests import Evaluation, Table, Verdict
+from tasks.base.manifests import Evaluation, Table, Verdict
 from tasks.report import RunReport, report
 from tasks.report.page import confused
 from tests.tasks.report.made import EVIL, made

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.manifests import Package
+from tasks.base.manifests import Package
 from tasks.serving import lifecycle, processes
 from tasks.serving.record import Version
 from tests.tasks.serving.bento import SERVE, lay_out

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from bentos.text_classifier.relay import Pair
+from tasks.base.settings import RolloutSettings
 from tasks.serving.judgement import failing, fault, figures, looks, passed
-from tasks.settings import RolloutSettings
 
 SETTINGS = RolloutSettings(requests=400)
 

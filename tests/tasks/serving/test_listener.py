@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from tasks.errors import DeploymentError
+from tasks.base.errors import DeploymentError
 from tasks.serving import listener
 
 

@@ -14,14 +14,14 @@ import pytest
 from bentos.text_classifier.client import PrivateClient
 from bentos.text_classifier.keys import provider_of
 from bentos.text_classifier.sealing import seal_folder
+from tasks.base.errors import DeploymentError, InputError
+from tasks.base.manifests import Package
+from tasks.base.settings import SecuritySettings
 from tasks.deploy import deploy
-from tasks.errors import DeploymentError, InputError
-from tasks.manifests import Package
 from tasks.package import bento_model
 from tasks.serving import keys, lifecycle
 from tasks.serving.protection import check_address
 from tasks.serving.record import history
-from tasks.settings import SecuritySettings
 from tasks.signing import sign
 from tests.tasks.keys import certificate, key_file, signing_key
 from tests.tasks.serving.bento import SERVE, known, lay_out

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tasks.base.errors import DeploymentError
+from tasks.base.manifests import Deployment, Package
+from tasks.base.settings import RolloutSettings, ServeSettings
 from tasks.deploy import deploy
-from tasks.errors import DeploymentError
-from tasks.manifests import Deployment, Package
 from tasks.serving import lifecycle, processes
 from tasks.serving.record import Version, history
-from tasks.settings import RolloutSettings, ServeSettings
 from tests.tasks.serving.bento import SERVE, fails_over, known, lay_out, slows_down
 from tests.tasks.serving.traffic import Tally, traffic
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.state import ROOT, state_folder
+from tasks.base.state import ROOT, state_folder
 
 
 def test_a_relative_folder_is_meant_from_where_the_command_was_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

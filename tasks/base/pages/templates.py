@@ -6,7 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from tasks.pages.wording import metric_name, percent
+from tasks.base.pages.wording import metric_name, percent
 
 _JOINTS = re.compile(r"([_/.:-])(?=\w)")
 

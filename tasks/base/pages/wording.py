@@ -1,6 +1,6 @@
 """Figures and names as people write them."""
 
-from tasks.manifests import Figure
+from tasks.base.manifests import Figure
 
 _NAMES = {
     "macro_f1": "macro F1",

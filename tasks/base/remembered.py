@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from tasks.manifests import Record
+from tasks.base.manifests import Record
 
 Kept = TypeVar("Kept", bound=Record)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from tasks.errors import InputError, PipelineError
+from tasks.base.errors import InputError, PipelineError
 
 
 @contextmanager

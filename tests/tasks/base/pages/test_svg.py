@@ -1,6 +1,6 @@
 import pytest
 
-from tasks.pages.svg import Frame, log_ticks, padded, short, steps
+from tasks.base.pages.svg import Frame, log_ticks, padded, short, steps
 from tasks.report.charts import candidates_chart, curves_chart, seconds_chart
 
 
