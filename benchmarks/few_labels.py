@@ -22,7 +22,7 @@ from tasks.base.settings import Budget, DataSettings, SourceSettings, TrainSetti
 from tasks.convert import export_graph
 from tasks.examples import rows_of
 from tasks.ingest import ingest
-from tasks.kinds import KINDS
+from tasks.kinds.registry import KINDS
 from tasks.plan import plan
 from tasks.preprocess import preprocess
 from tasks.select import select

@@ -15,7 +15,7 @@ from sklearn.svm import LinearSVC
 
 from bentos.text_classifier.text import fold, words
 from tasks.base.manifests import Dataset
-from tasks.kinds import KINDS
+from tasks.kinds.registry import KINDS
 from tasks.rows import Rows
 
 SVM_C = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)

@@ -8,7 +8,7 @@ import numpy as np
 from bentos.text_classifier.manifest import MANIFEST, EncoderSettings, Manifest, Privacy, dump
 from tasks.base.manifests import Candidate, content_of
 from tasks.job import Job
-from tasks.kinds import KINDS, standard_error
+from tasks.kinds.registry import KINDS, standard_error
 from tasks.training import Trained
 
 WEIGHTS = "model.keras"

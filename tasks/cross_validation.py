@@ -16,7 +16,7 @@ from tasks.base.progress import within
 from tasks.candidate import VALIDATION_LOGITS
 from tasks.examples import rows_of
 from tasks.job import Job
-from tasks.kinds import KINDS, standard_error
+from tasks.kinds.registry import KINDS, standard_error
 from tasks.rows import Rows
 
 FOLDS = "folds"

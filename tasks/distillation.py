@@ -29,7 +29,7 @@ from tasks.base.settings import Budget, OptimiseSettings, SourceSettings
 from tasks.convert import export_graph
 from tasks.cross_validation import with_files
 from tasks.job import Job
-from tasks.kinds import KINDS
+from tasks.kinds.registry import KINDS
 from tasks.optimise import optimise
 from tasks.personal_data import without_personal_data
 from tasks.rows import Rows

@@ -18,7 +18,7 @@ from tasks.convert import load_keras
 from tasks.cross_validation import HELD_OUT, judged
 from tasks.examples import rows_of
 from tasks.job import Job
-from tasks.kinds import KINDS
+from tasks.kinds.registry import KINDS
 from tasks.plan import MOST_MEMBERS
 from tasks.select import comparable, held_out
 from tasks.train import latency

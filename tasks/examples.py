@@ -15,7 +15,7 @@ import numpy as np
 
 from bentos.text_classifier.encoding import Encoder, Inputs
 from tasks.base.manifests import Dataset
-from tasks.kinds import KINDS
+from tasks.kinds.registry import KINDS
 from tasks.rows import Rows
 
 BLOCK_BYTES = 128 << 20

@@ -20,7 +20,7 @@ from tasks.base.manifests import Dataset, content_of
 from tasks.base.settings import FeedbackSettings
 from tasks.base.workspace import engine, literal, scratch_folder
 from tasks.folding import add_fold, fold_expression
-from tasks.label_kinds import KINDS
+from tasks.kinds.labels import KINDS
 from tasks.personal_data import REASON
 from tasks.prediction_log import read_feedback
 from tasks.quarantine import write_quarantine

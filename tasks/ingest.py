@@ -13,7 +13,7 @@ from tasks.base.manifests import Table, content_of
 from tasks.base.progress import Progress, silent, within
 from tasks.base.settings import SourceSettings
 from tasks.base.workspace import engine, identifier, literal, scratch_folder
-from tasks.label_kinds import KINDS
+from tasks.kinds.labels import KINDS
 from tasks.personal_data import without_personal_data
 from tasks.quarantine import by_kind, write_quarantine
 from tasks.sources import OWN_COLUMNS, Reading, shown, source_of

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tasks.backend import tf
-from tasks.tagging import UNTAGGED
+from tasks.kinds.tagging import UNTAGGED
 
 Loss = Callable[[Any, Any], Any]
 """Takes targets and float32 logits, gives float32 [examples]."""

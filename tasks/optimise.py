@@ -22,7 +22,7 @@ from tasks.base.manifests import Dataset, Optimised, Variant, content_of
 from tasks.base.progress import Progress, saying, silent, within
 from tasks.base.settings import Budget, OptimiseSettings
 from tasks.examples import rows_of
-from tasks.kinds import KINDS
+from tasks.kinds.registry import KINDS
 from tasks.rows import Rows
 
 BASE = "float32"

@@ -10,7 +10,7 @@ import pyarrow as pa
 from scipy.stats import hypergeom
 
 from tasks.base.manifests import Figure
-from tasks.metrics import proportion
+from tasks.kinds.figures import proportion
 from tasks.profile import script_shares
 
 MOST_VALUES = 20

@@ -16,8 +16,8 @@ from sklearn.svm import LinearSVC
 from tasks.base.manifests import Dataset
 from tasks.examples import read_part
 from tasks.job import Job
-from tasks.kinds import KINDS
-from tasks.scaling import sigmoid_line
+from tasks.kinds.registry import KINDS
+from tasks.kinds.scaling import sigmoid_line
 from tasks.training import IMBALANCE
 
 # With fewer rows than this a validation part alone is too noisy to choose by; folds of all rows are cheap.

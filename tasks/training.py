@@ -21,7 +21,7 @@ from tasks.checkpoint import Checkpoint
 from tasks.distribution import Devices, devices
 from tasks.examples import Batch, Examples, encode_part
 from tasks.job import Job
-from tasks.kinds import KINDS
+from tasks.kinds.registry import KINDS
 from tasks.losses import LOSSES, LossSettings
 
 IMBALANCE = 10.0

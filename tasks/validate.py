@@ -12,7 +12,7 @@ from tasks.base.settings import DataSettings
 from tasks.base.workspace import engine, literal, scratch_folder
 from tasks.expectations import Outcome, run_suite
 from tasks.folding import add_fold, fold_expression
-from tasks.label_kinds import KINDS, LabelKind
+from tasks.kinds.labels import KINDS, LabelKind
 from tasks.quarantine import by_kind, write_quarantine
 from tasks.statistics import gather_facts, read_statistics
 

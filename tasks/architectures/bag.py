@@ -11,7 +11,7 @@ from tasks.base.settings import Effort, TrainSettings
 from tasks.candidate import save
 from tasks.examples import training_texts
 from tasks.job import Job, Range
-from tasks.kinds import KINDS
+from tasks.kinds.registry import KINDS
 from tasks.ngrams import fit_grams
 from tasks.training import Recipe, fit
 

@@ -18,7 +18,7 @@ from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Effort, TrainSettings
 from tasks.candidate import save
 from tasks.job import Job, Range
-from tasks.kinds import KINDS
+from tasks.kinds.registry import KINDS
 from tasks.ngrams import GramFrequencies, sparse
 from tasks.support_vectors import Judged, Machines, Part, Solution, probable
 from tasks.training import Trained

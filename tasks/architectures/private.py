@@ -24,7 +24,7 @@ from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Effort, TrainSettings
 from tasks.candidate import save
 from tasks.job import Job, Range
-from tasks.kinds import KINDS
+from tasks.kinds.registry import KINDS
 from tasks.ngrams import sparse
 from tasks.pretrained.names import open_pretrained
 from tasks.privacy import guarantee, secret_uniform

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from bentos.text_classifier.records import FeedbackRecord
 from tasks.base.manifests import Figure
-from tasks.metrics import proportion
+from tasks.kinds.figures import proportion
 
 _Z = 1.959964
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from tasks.base.files import write_whole
 from tasks.base.pages.templates import templates
 from tasks.base.pages.wording import metric_name
-from tasks.kinds import KINDS
+from tasks.kinds.registry import KINDS
 from tasks.report import charts
 from tasks.report.findings import findings, headline
 from tasks.report.run import RunReport, hashes

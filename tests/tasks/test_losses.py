@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tasks.backend import tf
+from tasks.kinds.tagging import UNTAGGED
 from tasks.losses import LOSSES, LossSettings
-from tasks.tagging import UNTAGGED
 
 LOGITS = tf.constant([[2.0, 0.0, -1.0], [0.1, 0.2, 0.3]])
 PRIOR = np.array([0.7, 0.2, 0.1], np.float32)

@@ -18,7 +18,7 @@ from tasks.base.settings import DataSettings, SourceSettings
 from tasks.expectations import run_suite
 from tasks.folding import add_fold, fold_expression
 from tasks.ingest import ingest
-from tasks.label_kinds import KINDS
+from tasks.kinds.labels import KINDS
 from tasks.statistics import near_equal_names
 from tasks.validate import parameters_of, validate
 

@@ -19,7 +19,7 @@ from tasks.base.errors import InputError
 from tasks.base.manifests import Dataset, Profile
 from tasks.base.settings import WatchSettings
 from tasks.drift import DriftReport, monitor, reference_statistics
-from tasks.metrics import proportion
+from tasks.kinds.figures import proportion
 from tasks.scope import fit_scope
 from tests.bentos.model_folder import WORDS, grams_folder
 from tests.bentos.serving import client

@@ -13,7 +13,7 @@ import numpy as np
 from bentos.text_classifier.decoding import Prediction
 from bentos.text_classifier.encoding import Encoder, token_encoder
 from bentos.text_classifier.tagging import Entities, entities, tag_names
-from tasks.scaling import softmax_temperature
+from tasks.kinds.scaling import softmax_temperature
 
 UNTAGGED = -1
 

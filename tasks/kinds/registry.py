@@ -13,8 +13,8 @@ from bentos.text_classifier.decoding import DECODERS, Prediction
 from bentos.text_classifier.encoding import Encoder
 from bentos.text_classifier.manifest import Manifest
 from bentos.text_classifier.tagging import tag_names
-from tasks import outcome, scaling, tagging
-from tasks.metrics import Counts, Outcome, macro_f1, micro_f1
+from tasks.kinds import outcome, scaling, tagging
+from tasks.kinds.figures import Counts, Outcome, macro_f1, micro_f1
 
 
 @dataclass(frozen=True)

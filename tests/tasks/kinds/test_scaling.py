@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from tasks.scaling import f1_thresholds, sigmoid_line, sigmoid_temperature, softmax_power, softmax_temperature
+from tasks.kinds.scaling import f1_thresholds, sigmoid_line, sigmoid_temperature, softmax_power, softmax_temperature
 
 
 def drawn(logits: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -6,11 +6,11 @@ import pytest
 from bentos.text_classifier.encoding import TokenEncoder
 from bentos.text_classifier.manifest import Manifest
 from bentos.text_classifier.tagging import tag_names
-from tasks.kinds import KINDS
+from tasks.kinds.figures import measure
+from tasks.kinds.outcome import tagging as outcome
+from tasks.kinds.registry import KINDS
+from tasks.kinds.tagging import UNTAGGED, align
 from tasks.losses import LOSSES, LossSettings
-from tasks.metrics import measure
-from tasks.outcome import tagging as outcome
-from tasks.tagging import UNTAGGED, align
 from tasks.tokenisers import fit_tokeniser
 
 CLASSES = ["person", "place"]

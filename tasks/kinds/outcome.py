@@ -4,8 +4,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from bentos.text_classifier.manifest import Manifest
-from tasks.metrics import Outcome
-from tasks.tagging import by_row_and_class, judge, known_tags
+from tasks.kinds.figures import Outcome
+from tasks.kinds.tagging import by_row_and_class, judge, known_tags
 
 _LEAST = 1e-12
 """Of a probability inside a logarithm."""

@@ -3,8 +3,8 @@ import pytest
 from sklearn import metrics as reference
 
 from bentos.text_classifier.manifest import Manifest
-from tasks import outcome
-from tasks.metrics import Bins, Outcome, drawn, measure, proportion, squared_error
+from tasks.kinds import outcome
+from tasks.kinds.figures import Bins, Outcome, drawn, measure, proportion, squared_error
 
 LABELS = 4
 ECE = "expected_calibration_error"
