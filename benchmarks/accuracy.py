@@ -35,18 +35,18 @@ from tasks.base.settings import (
     TrainSettings,
 )
 from tasks.convert import convert
+from tasks.data.ingest import ingest
+from tasks.data.preprocess import preprocess
+from tasks.data.rows import Rows
+from tasks.data.validate import validate
 from tasks.distillation import STRUCTURES, student
 from tasks.ensemble import ensemble, members
 from tasks.evaluate import evaluate
-from tasks.ingest import ingest
 from tasks.job import Job
 from tasks.optimise import BATCH_SIZES, optimise, timed
 from tasks.plan import DERIVED, ENSEMBLE, STUDENT, Plan, plan
-from tasks.preprocess import preprocess
-from tasks.rows import Rows
 from tasks.select import select
 from tasks.train import train
-from tasks.validate import validate
 
 SETS = ("trec6", "banking77", "sms_spam", "ag_news_40k", "thucnews_titles_45k")
 REFERENCES = ("svm", "fasttext")

@@ -26,13 +26,13 @@ from tasks.base.settings import DataSettings, TrainSettings, WatchSettings
 from tasks.base.workspace import engine
 from tasks.calibrate import calibrate
 from tasks.convert import convert
+from tasks.data.folding import add_fold, fold_expression
+from tasks.data.preprocess import preprocess
 from tasks.drift import monitor
 from tasks.drift.permutation import corrected_p_values
 from tasks.drift.reference import MOST_ROWS, SCHEMA
 from tasks.drift.statistics import statistics
-from tasks.folding import add_fold, fold_expression
 from tasks.job import Job
-from tasks.preprocess import preprocess
 from tests.conftest import datasets_folder
 
 MOST_TRAINING_ROWS = 16_000

@@ -20,13 +20,13 @@ from tasks.base.machine import open_model
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Budget, DataSettings, SourceSettings, TrainSettings
 from tasks.convert import export_graph
+from tasks.data.ingest import ingest
+from tasks.data.preprocess import preprocess
+from tasks.data.validate import validate
 from tasks.examples import rows_of
-from tasks.ingest import ingest
 from tasks.kinds.registry import KINDS
 from tasks.plan import plan
-from tasks.preprocess import preprocess
 from tasks.select import select
-from tasks.validate import validate
 
 JUDGED = 2_000
 

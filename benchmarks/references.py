@@ -15,8 +15,8 @@ from sklearn.svm import LinearSVC
 
 from bentos.text_classifier.text import fold, words
 from tasks.base.manifests import Dataset
+from tasks.data.rows import Rows
 from tasks.kinds.registry import KINDS
-from tasks.rows import Rows
 
 SVM_C = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 FASTTEXT = ({"epoch": 25, "lr": 0.5}, {"epoch": 25, "lr": 0.5, "minn": 2, "maxn": 5}, {"epoch": 50, "lr": 0.25})

@@ -20,9 +20,9 @@ import numpy as np
 
 from tasks.base.manifests import Checked, Converted, Dataset, Table
 from tasks.base.settings import BatchSettings, DataSettings, SourceSettings, TrainSettings
-from tasks.ingest import ingest
-from tasks.preprocess import preprocess
-from tasks.validate import validate
+from tasks.data.ingest import ingest
+from tasks.data.preprocess import preprocess
+from tasks.data.validate import validate
 
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 CLASSES = 20

@@ -42,7 +42,7 @@ from bentos.text_classifier.sealing import seal_folder
 from bentos.text_classifier.settings import ServiceSettings
 from tasks.base.errors import PipelineError
 from tasks.base.settings import SecuritySettings
-from tasks.sealed_files import seal_file, unseal_file
+from tasks.data.sealed_files import seal_file, unseal_file
 from tasks.serving.protection import check_address
 from tasks.signing import sign, verify
 from tests.bentos.serving import worker

@@ -15,8 +15,8 @@ from flows.task_runners import RunnerName, task_runner
 from tasks.base.settings import BatchSettings, KeySource, SourceSettings
 from tasks.base.state import state_folder
 from tasks.batch import outputs_of
+from tasks.data.sources import check_query, shown
 from tasks.served_model import served_model
-from tasks.sources import check_query, shown
 
 
 class BatchPredictConfig(BatchSettings):

@@ -16,8 +16,8 @@ from tasks.base.machine import has_gpu
 from tasks.base.manifests import Candidate, Dataset, Selection
 from tasks.base.progress import Progress
 from tasks.base.settings import Effort, TrainSettings
+from tasks.data.personal_data import redactor
 from tasks.job import Job
-from tasks.personal_data import redactor
 from tasks.plan import ENSEMBLE, STUDENT, Plan
 from tasks.refit import refit_dataset
 from tasks.search import found

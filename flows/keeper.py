@@ -19,7 +19,7 @@ from flows.arrivals import Watch, fingerprint
 from flows.environment import kept_server, prefect_home
 from flows.running import crash_dead_runs
 from tasks.base.errors import PipelineError
-from tasks.sources import shown
+from tasks.data.sources import shown
 
 SECONDS = 10.0
 DATA_CHANGED = "model-service.data-changed"

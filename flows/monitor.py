@@ -14,11 +14,11 @@ from flows.console import current
 from tasks.base.files import write_whole
 from tasks.base.settings import WatchSettings
 from tasks.base.state import state_folder
+from tasks.data.feedback import feedback_since
 from tasks.drift import DriftReport, monitor
 from tasks.drift.history import remember
 from tasks.drift.page import headline, write_page
 from tasks.drift.reference import REFERENCE
-from tasks.feedback import feedback_since
 from tasks.package import bento_model
 from tasks.registry import write_registry
 from tasks.serving.record import Live, read_live

@@ -9,12 +9,12 @@ from flows.console import Console
 from flows.stages import Stages
 from tasks.base.manifests import Checked, Dataset, Table
 from tasks.base.settings import SourceSettings
-from tasks.feedback import add_feedback
-from tasks.ingest import ingest
-from tasks.personal_data import redactor
-from tasks.preprocess import preprocess
-from tasks.sources import shown
-from tasks.validate import validate
+from tasks.data.feedback import add_feedback
+from tasks.data.ingest import ingest
+from tasks.data.personal_data import redactor
+from tasks.data.preprocess import preprocess
+from tasks.data.sources import shown
+from tasks.data.validate import validate
 
 EMBEDDED = "docstrings"
 EMBEDDED_ROWS = 8000

@@ -30,11 +30,11 @@ from tasks.base.manifests import (
 )
 from tasks.base.progress import Progress, within
 from tasks.base.settings import Budget, Effort
+from tasks.data.personal_data import keyed_content
 from tasks.deploy import deploy
 from tasks.drift import reference_statistics
 from tasks.gate import gate
 from tasks.package import bento_model, package
-from tasks.personal_data import keyed_content
 from tasks.plan import Plan, plan
 from tasks.report import RunReport, model_card
 from tasks.retention import prune

@@ -8,7 +8,7 @@ from flows import command_line
 from flows.console import current
 from tasks.base.settings import KeySource
 from tasks.base.state import state_folder
-from tasks.sealed_files import SUFFIX, seal_file
+from tasks.data.sealed_files import SUFFIX, seal_file
 
 
 class SealConfig(BaseModel):

@@ -9,7 +9,7 @@ from flows.console import current
 from tasks.base.errors import InputError
 from tasks.base.settings import KeySource
 from tasks.base.state import state_folder
-from tasks.sealed_files import SUFFIX, unseal_file
+from tasks.data.sealed_files import SUFFIX, unseal_file
 
 
 class UnsealConfig(BaseModel):

@@ -14,10 +14,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 from tasks.base.manifests import Candidate, Dataset, content_of
 from tasks.base.progress import within
 from tasks.candidate import VALIDATION_LOGITS
+from tasks.data.rows import Rows
 from tasks.examples import rows_of
 from tasks.job import Job
 from tasks.kinds.registry import KINDS, standard_error
-from tasks.rows import Rows
 
 FOLDS = "folds"
 HELD_OUT = "held_out.npy"

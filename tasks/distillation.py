@@ -28,13 +28,13 @@ from tasks.base.progress import within
 from tasks.base.settings import Budget, OptimiseSettings, SourceSettings
 from tasks.convert import export_graph
 from tasks.cross_validation import with_files
+from tasks.data.personal_data import without_personal_data
+from tasks.data.rows import Rows
+from tasks.data.sources import Reading, source_of
 from tasks.job import Job
 from tasks.kinds.registry import KINDS
 from tasks.optimise import optimise
-from tasks.personal_data import without_personal_data
-from tasks.rows import Rows
 from tasks.select import held_out
-from tasks.sources import Reading, source_of
 from tasks.train import latency
 
 NAME = "student"

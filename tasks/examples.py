@@ -15,8 +15,8 @@ import numpy as np
 
 from bentos.text_classifier.encoding import Encoder, Inputs
 from tasks.base.manifests import Dataset
+from tasks.data.rows import Rows
 from tasks.kinds.registry import KINDS
-from tasks.rows import Rows
 
 BLOCK_BYTES = 128 << 20
 

@@ -17,9 +17,9 @@ from bentos.text_classifier.manifest import SEALED
 from tasks.base.errors import InputError
 from tasks.base.files import write_whole
 from tasks.base.manifests import Record
+from tasks.data.personal_data import is_text, keyed_content
+from tasks.data.sealed_files import MAGIC
 from tasks.package import NAME, store
-from tasks.personal_data import is_text, keyed_content
-from tasks.sealed_files import MAGIC
 
 FORGOTTEN = "[forgotten]"
 _LEAST = 4

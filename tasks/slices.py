@@ -10,8 +10,8 @@ import pyarrow as pa
 from scipy.stats import hypergeom
 
 from tasks.base.manifests import Figure
+from tasks.data.profile import script_shares
 from tasks.kinds.figures import proportion
-from tasks.profile import script_shares
 
 MOST_VALUES = 20
 """Of an extra column; further values are gathered under 'other'."""

@@ -14,7 +14,7 @@ from bentos.text_classifier.model import ModelError, TextModel
 from bentos.text_classifier.predictor import Predictor
 from tasks.base.errors import InputError
 from tasks.base.settings import BatchSettings
-from tasks.sealed_files import sealing_key, written_whole
+from tasks.data.sealed_files import sealing_key, written_whole
 
 _LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
 _SPANS = pa.list_(

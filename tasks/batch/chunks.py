@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.base.settings import SourceSettings
-from tasks.sources import Reading, source_of
+from tasks.data.sources import Reading, source_of
 
 CHUNK_CHARACTERS = 4_000_000
 """A chunk ends early when its texts hold more, so that long texts do not fill the memory."""

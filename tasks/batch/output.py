@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from bentos.text_classifier.keys import KeyProblem, KeyProvider
 from tasks.base.errors import InputError
 from tasks.base.settings import BatchSettings
-from tasks.sealed_files import KEY_VARIABLE, SUFFIX, opened_when_sealed, sealing_key, written_whole
+from tasks.data.sealed_files import KEY_VARIABLE, SUFFIX, opened_when_sealed, sealing_key, written_whole
 
 Write = Callable[[IO[bytes], pa.Schema, Iterator[pa.Table]], None]
 

@@ -21,7 +21,7 @@ from tasks.batch.answers import answer_schema, read_manifest
 from tasks.batch.chunks import digest, read_chunks
 from tasks.batch.output import format_of, join, keys_of
 from tasks.batch.worker import Submit, answering
-from tasks.sources import shown
+from tasks.data.sources import shown
 
 Progress = Callable[[int, str], None]
 """Called with the rows done so far and a short text."""

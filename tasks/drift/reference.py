@@ -11,7 +11,7 @@ from bentos.text_classifier.prediction_log import named_label, observe
 from bentos.text_classifier.scope import ScopeRule
 from tasks.base.errors import InputError
 from tasks.base.manifests import Dataset
-from tasks.rows import Rows
+from tasks.data.rows import Rows
 
 REFERENCE = "reference.parquet"
 MOST_ROWS = 4_000

@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 from tokenizers import Tokenizer
 
-from tasks.profile import script_of
+from tasks.data.profile import script_of
 
 PIECES = 50_000
 """Pieces kept, more only where the texts have more: what new texts may need beside what the old ones had."""

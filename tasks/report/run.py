@@ -25,8 +25,8 @@ from tasks.base.manifests import (
     Table,
     Verdict,
 )
+from tasks.data.sources import shown
 from tasks.select import pareto
-from tasks.sources import shown
 
 
 def _shown_within(value: Any) -> Any:

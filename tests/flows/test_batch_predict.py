@@ -12,7 +12,7 @@ from prefect.testing.utilities import prefect_test_harness
 from flows.batch_predict import BatchPredictConfig, batch_predict_flow
 from flows.console import Console, shown_on
 from tasks.base.errors import InputError
-from tasks.sealed_files import MAGIC, seal_file
+from tasks.data.sealed_files import MAGIC, seal_file
 from tests.bentos.model_folder import WORDS, grams_folder, sentence
 from tests.tasks.keys import key_file
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tasks import audit as module
-from tasks import person_names
 from tasks.audit import Vulnerability, audit
 from tasks.base.errors import InputError, PipelineError
+from tasks.data import person_names
 from tasks.sbom import write_sbom
 from tests.conftest import ROOT
 

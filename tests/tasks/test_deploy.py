@@ -16,9 +16,9 @@ from tasks import deploy as deploying
 from tasks.base.errors import DeploymentError, InputError
 from tasks.base.manifests import Deployment, Package
 from tasks.base.settings import ServeSettings
+from tasks.data.prediction_log import read_predictions
 from tasks.deploy import deploy, rollback
 from tasks.package import bento_model
-from tasks.prediction_log import read_predictions
 from tasks.serving import lifecycle, processes
 from tasks.serving.record import Version, history, read_live
 from tests.tasks.serving.bento import SERVE, known, lay_out

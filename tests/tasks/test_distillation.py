@@ -9,10 +9,10 @@ from bentos.text_classifier.personal_data import Redactor
 from tasks import distillation
 from tasks.base.manifests import Candidate, TaskName
 from tasks.base.settings import OptimiseSettings, TrainSettings
+from tasks.data.rows import Rows
+from tasks.data.sealed_files import seal_file
 from tasks.distillation import student, taught
 from tasks.job import Job
-from tasks.rows import Rows
-from tasks.sealed_files import seal_file
 from tasks.train import train
 from tests.tasks.keys import key_file
 from tests.tasks.toy import make_dataset

@@ -11,9 +11,9 @@ from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import PrivacySettings, TrainSettings
 from tasks.calibrate import calibrate
 from tasks.convert import convert
+from tasks.data.rows import Rows
 from tasks.job import Job
 from tasks.privacy import spent
-from tasks.rows import Rows
 from tests.tasks.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset
 

@@ -11,10 +11,10 @@ from tasks.architectures import architectures
 from tasks.base.errors import InputError
 from tasks.base.settings import TrainSettings
 from tasks.convert import convert, load_keras
+from tasks.data.rows import Rows
 from tasks.job import Job
 from tasks.plan import plan
 from tasks.pretrained.folder import open_folder
-from tasks.rows import Rows
 from tests.tasks.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset
 

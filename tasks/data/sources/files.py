@@ -9,9 +9,9 @@ import fsspec
 import pyarrow as pa
 
 from tasks.base.errors import InputError
-from tasks.sources import Reading, register, shown
-from tasks.sources.formats import conll, delimited, json_rows, parquet
-from tasks.sources.opening import File, detect_encoding, open_bytes, open_text
+from tasks.data.sources import Reading, register, shown
+from tasks.data.sources.formats import conll, delimited, json_rows, parquet
+from tasks.data.sources.opening import File, detect_encoding, open_bytes, open_text
 
 _TextFormat = Callable[[File, str, Reading], Iterator[pa.RecordBatch]]
 

@@ -12,10 +12,10 @@ from bentos.text_classifier.personal_data import Policy
 from tasks.base.errors import InputError
 from tasks.base.manifests import Table
 from tasks.base.settings import SourceSettings
+from tasks.data.ingest import ingest
+from tasks.data.personal_data import keyed_content, redactor
+from tasks.data.sealed_files import MAGIC
 from tasks.forget import forget
-from tasks.ingest import ingest
-from tasks.personal_data import keyed_content, redactor
-from tasks.sealed_files import MAGIC
 
 ROWS = [
     ("write to ann@mail.example today", "contact"),

@@ -10,11 +10,11 @@ from tasks.base.errors import InputError
 from tasks.base.manifests import Checked, Table, content_of
 from tasks.base.settings import DataSettings
 from tasks.base.workspace import engine, literal, scratch_folder
-from tasks.expectations import Outcome, run_suite
-from tasks.folding import add_fold, fold_expression
+from tasks.data.expectations import Outcome, run_suite
+from tasks.data.folding import add_fold, fold_expression
+from tasks.data.quarantine import by_kind, write_quarantine
+from tasks.data.statistics import gather_facts, read_statistics
 from tasks.kinds.labels import KINDS, LabelKind
-from tasks.quarantine import by_kind, write_quarantine
-from tasks.statistics import gather_facts, read_statistics
 
 _WINNER = {
     "majority": 'n = max(n) OVER same AND count(*) OVER (PARTITION BY "group", n) = 1',

@@ -1,8 +1,8 @@
 import pytest
 
+from tasks.data.sources import shown
 from tasks.report import RunReport
 from tasks.report.run import as_json
-from tasks.sources import shown
 
 
 @pytest.mark.parametrize(

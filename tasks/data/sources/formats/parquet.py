@@ -7,10 +7,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.base.errors import InputError
-from tasks.sources import Reading
-from tasks.sources.batches import Batcher
-from tasks.sources.columns import find_columns
-from tasks.sources.opening import File, open_bytes
+from tasks.data.sources import Reading
+from tasks.data.sources.batches import Batcher
+from tasks.data.sources.columns import find_columns
+from tasks.data.sources.opening import File, open_bytes
 
 MAGIC = b"PAR1"
 

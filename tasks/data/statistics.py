@@ -13,8 +13,8 @@ from bentos.text_classifier.text import fold
 from tasks.base.errors import InputError
 from tasks.base.manifests import Record
 from tasks.base.settings import DataSettings
+from tasks.data.profile import script_shares
 from tasks.kinds.labels import LabelKind
-from tasks.profile import script_shares
 
 _SAMPLE = 20_000
 _NAMED = 10

@@ -4,7 +4,7 @@ import duckdb
 
 from tasks.base.manifests import TaskName
 from tasks.base.settings import SourceSettings
-from tasks.sources import Reading
+from tasks.data.sources import Reading
 
 _SEPARATORS = ("|", ";", ",")
 

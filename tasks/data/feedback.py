@@ -19,11 +19,11 @@ from bentos.text_classifier.records import FeedbackRecord
 from tasks.base.manifests import Dataset, content_of
 from tasks.base.settings import FeedbackSettings
 from tasks.base.workspace import engine, literal, scratch_folder
-from tasks.folding import add_fold, fold_expression
+from tasks.data.folding import add_fold, fold_expression
+from tasks.data.personal_data import REASON
+from tasks.data.prediction_log import read_feedback
+from tasks.data.quarantine import write_quarantine
 from tasks.kinds.labels import KINDS
-from tasks.personal_data import REASON
-from tasks.prediction_log import read_feedback
-from tasks.quarantine import write_quarantine
 
 SOURCE = "feedback"
 

@@ -11,10 +11,10 @@ from bentos.text_classifier.records import FeedbackRecord
 from tasks.base.manifests import Checked, Dataset
 from tasks.base.settings import DataSettings, FeedbackSettings, TrainSettings
 from tasks.base.workspace import engine
-from tasks.feedback import add_feedback
-from tasks.folding import add_fold, fold_expression
-from tasks.preprocess import preprocess
-from tasks.rows import Rows
+from tasks.data.feedback import add_feedback
+from tasks.data.folding import add_fold, fold_expression
+from tasks.data.preprocess import preprocess
+from tasks.data.rows import Rows
 
 SETTINGS = FeedbackSettings(share=0.5)
 

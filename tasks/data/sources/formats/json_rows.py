@@ -9,10 +9,10 @@ import orjson
 import pyarrow as pa
 
 from tasks.base.errors import InputError
-from tasks.sources import Reading
-from tasks.sources.batches import Batcher
-from tasks.sources.columns import find_columns
-from tasks.sources.opening import File, open_text
+from tasks.data.sources import Reading
+from tasks.data.sources.batches import Batcher
+from tasks.data.sources.columns import find_columns
+from tasks.data.sources.opening import File, open_text
 
 _PIECE = 1 << 20
 _HEAD = 50

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from tasks.base.errors import InputError
-from tasks.sources import Reading
-from tasks.sources.batches import Batcher
-from tasks.sources.opening import File, open_text
+from tasks.data.sources import Reading
+from tasks.data.sources.batches import Batcher
+from tasks.data.sources.opening import File, open_text
 
 _SUFFIXES = ("conll", "conll2003", "bio", "iob", "iob2")
 

@@ -15,9 +15,9 @@ import zstandard
 from tasks.base.errors import InputError, PipelineError
 from tasks.base.manifests import Checked, Dataset, Table
 from tasks.base.settings import DataSettings, SourceSettings, TrainSettings
-from tasks.ingest import ingest
-from tasks.preprocess import preprocess
-from tasks.validate import validate
+from tasks.data.ingest import ingest
+from tasks.data.preprocess import preprocess
+from tasks.data.validate import validate
 
 CSV = "text,label\n" + "".join(f"text number {number},{'ab'[number % 2]}\n" for number in range(60))
 

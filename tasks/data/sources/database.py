@@ -9,9 +9,9 @@ import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 
 from tasks.base.errors import InputError
-from tasks.sources import Reading, register, shown
-from tasks.sources.batches import BATCH_ROWS, Batcher
-from tasks.sources.columns import find_columns
+from tasks.data.sources import Reading, register, shown
+from tasks.data.sources.batches import BATCH_ROWS, Batcher
+from tasks.data.sources.columns import find_columns
 
 _DIALECTS = re.compile(r"(sqlite|postgresql|mysql|mariadb|oracle|mssql|duckdb|snowflake|bigquery|redshift)(\+\w+)?://")
 

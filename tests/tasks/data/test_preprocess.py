@@ -14,11 +14,11 @@ import pytest
 from bentos.text_classifier.text import words
 from tasks.base.manifests import Checked, Dataset
 from tasks.base.settings import DataSettings, SourceSettings, TrainSettings
-from tasks.ingest import ingest
-from tasks.preprocess import preprocess
-from tasks.profile import language_of, script_of
-from tasks.rows import Rows
-from tasks.validate import validate
+from tasks.data.ingest import ingest
+from tasks.data.preprocess import preprocess
+from tasks.data.profile import language_of, script_of
+from tasks.data.rows import Rows
+from tasks.data.validate import validate
 
 DATASETS = Path(os.environ.get("DATASETS_DIR", "../shared/datasets"))
 ENTRIES = [{"text": f"the text of number {n} is here", "label": f"class {n % 4}"} for n in range(400)]

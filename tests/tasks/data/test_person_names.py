@@ -8,12 +8,12 @@ import pytest
 from pydantic import ValidationError
 
 from bentos.text_classifier.personal_data import Found, Redactor
-from tasks import person_names
 from tasks.base.errors import InputError
 from tasks.base.settings import DataSettings, SourceSettings
-from tasks.ingest import ingest
-from tasks.person_names import name_finder
-from tasks.personal_data import redactor
+from tasks.data import person_names
+from tasks.data.ingest import ingest
+from tasks.data.person_names import name_finder
+from tasks.data.personal_data import redactor
 
 
 def test_without_the_package_one_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from bentos.text_classifier.keys import new_key, provider_of
-from tasks import sealed_files
 from tasks.base.errors import InputError
 from tasks.base.settings import SourceSettings
 from tasks.base.state import ROOT
-from tasks.ingest import ingest
-from tasks.sealed_files import CHUNK, KEY_VARIABLE, MAGIC, opened, seal_file, sealing, unseal_file
+from tasks.data import sealed_files
+from tasks.data.ingest import ingest
+from tasks.data.sealed_files import CHUNK, KEY_VARIABLE, MAGIC, opened, seal_file, sealing, unseal_file
 from tests.tasks.keys import key_file, key_pair_files
 
 ROWS = "text,label\n" + "".join(

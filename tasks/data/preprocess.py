@@ -9,9 +9,9 @@ from tasks.base.errors import InputError
 from tasks.base.manifests import Checked, Dataset, content_of
 from tasks.base.settings import DataSettings, TrainSettings
 from tasks.base.workspace import engine, literal, scratch_folder
+from tasks.data.profile import length_for, profile_of
+from tasks.data.rows import Rows
 from tasks.kinds.labels import KINDS, LabelKind
-from tasks.profile import length_for, profile_of
-from tasks.rows import Rows
 
 _FOLDS = 5
 _FEW_ROWS = 2_000

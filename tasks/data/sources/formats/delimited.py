@@ -12,10 +12,10 @@ from typing import IO
 import pyarrow as pa
 
 from tasks.base.errors import InputError
-from tasks.sources import Reading
-from tasks.sources.batches import Batcher
-from tasks.sources.columns import Columns, find_columns, listed
-from tasks.sources.opening import File, open_text
+from tasks.data.sources import Reading
+from tasks.data.sources.batches import Batcher
+from tasks.data.sources.columns import Columns, find_columns, listed
+from tasks.data.sources.opening import File, open_text
 
 DELIMITERS = (",", "\t", ";", "|")
 _SAMPLE_LINES = 500

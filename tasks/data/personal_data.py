@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from bentos.text_classifier.personal_data import Policy, Redactor
 from bentos.text_classifier.prediction_log import records_key
-from tasks.person_names import name_finder
+from tasks.data.person_names import name_finder
 
 REASON = "personal data"
 

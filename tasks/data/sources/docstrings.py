@@ -15,8 +15,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from tasks.base.errors import InputError
-from tasks.sources import Reading, register
-from tasks.sources.batches import Batcher
+from tasks.data.sources import Reading, register
+from tasks.data.sources.batches import Batcher
 
 ROWS = 8_000
 _PACKAGES = (

@@ -10,7 +10,7 @@ import numpy as np
 
 from bentos.text_classifier.text import UNSPACED, fold, words
 from tasks.base.manifests import Profile
-from tasks.rows import Rows
+from tasks.data.rows import Rows
 
 _SAMPLE = 20_000
 _QUANTILES = (0.5, 0.95, 0.99, 1.0)

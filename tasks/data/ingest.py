@@ -13,12 +13,12 @@ from tasks.base.manifests import Table, content_of
 from tasks.base.progress import Progress, silent, within
 from tasks.base.settings import SourceSettings
 from tasks.base.workspace import engine, identifier, literal, scratch_folder
+from tasks.data.personal_data import without_personal_data
+from tasks.data.quarantine import by_kind, write_quarantine
+from tasks.data.sources import OWN_COLUMNS, Reading, shown, source_of
+from tasks.data.sources.length import about_rows
+from tasks.data.task_kind import find_task
 from tasks.kinds.labels import KINDS
-from tasks.personal_data import without_personal_data
-from tasks.quarantine import by_kind, write_quarantine
-from tasks.sources import OWN_COLUMNS, Reading, shown, source_of
-from tasks.sources.length import about_rows
-from tasks.task_kind import find_task
 
 _READ = 0.8
 """Share of the work that is done once the rows are read."""

@@ -15,12 +15,12 @@ from bentos.text_classifier.text import fold
 from tasks.base.errors import InputError, PipelineError
 from tasks.base.manifests import Checked
 from tasks.base.settings import DataSettings, SourceSettings
-from tasks.expectations import run_suite
-from tasks.folding import add_fold, fold_expression
-from tasks.ingest import ingest
+from tasks.data.expectations import run_suite
+from tasks.data.folding import add_fold, fold_expression
+from tasks.data.ingest import ingest
+from tasks.data.statistics import near_equal_names
+from tasks.data.validate import parameters_of, validate
 from tasks.kinds.labels import KINDS
-from tasks.statistics import near_equal_names
-from tasks.validate import parameters_of, validate
 
 ROWS = [(f"text number {number}", "ab"[number % 2]) for number in range(60)]
 

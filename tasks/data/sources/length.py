@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.base.settings import SourceSettings
-from tasks.sources import source_of
-from tasks.sources.files import Files, find_files
-from tasks.sources.formats.parquet import MAGIC
-from tasks.sources.opening import open_bytes
+from tasks.data.sources import source_of
+from tasks.data.sources.files import Files, find_files
+from tasks.data.sources.formats.parquet import MAGIC
+from tasks.data.sources.opening import open_bytes
 
 _PIECE = 1 << 20
 

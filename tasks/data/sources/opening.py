@@ -17,7 +17,7 @@ import fsspec
 import zstandard
 
 from tasks.base.errors import InputError
-from tasks.sealed_files import opened_when_sealed
+from tasks.data.sealed_files import opened_when_sealed
 
 _CHUNK = 1 << 20
 _SAMPLE = 1 << 16

@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.sources import Reading
-from tasks.sources.spans import read_spans
+from tasks.data.sources import Reading
+from tasks.data.sources.spans import read_spans
 
 BATCH_ROWS = 20_000
 _BATCH_CHARACTERS = 16_000_000

@@ -17,7 +17,7 @@ import zstandard
 from tasks.base.errors import InputError
 from tasks.base.manifests import Table
 from tasks.base.settings import SourceSettings
-from tasks.ingest import ingest
+from tasks.data.ingest import ingest
 
 CSV = 'text,label\nfine film,pos\n"dull, long",neg\n'
 
