@@ -42,7 +42,7 @@ from tasks.data.validate import validate
 from tasks.distillation import STRUCTURES, student
 from tasks.ensemble import ensemble, members
 from tasks.evaluate import evaluate
-from tasks.job import Job
+from tasks.learning.job import Job
 from tasks.optimise import BATCH_SIZES, optimise, timed
 from tasks.plan import DERIVED, ENSEMBLE, STUDENT, Plan, plan
 from tasks.select import select

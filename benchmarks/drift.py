@@ -32,7 +32,7 @@ from tasks.drift import monitor
 from tasks.drift.permutation import corrected_p_values
 from tasks.drift.reference import MOST_ROWS, SCHEMA
 from tasks.drift.statistics import statistics
-from tasks.job import Job
+from tasks.learning.job import Job
 from tests.conftest import datasets_folder
 
 MOST_TRAINING_ROWS = 16_000

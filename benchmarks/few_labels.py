@@ -23,8 +23,8 @@ from tasks.convert import export_graph
 from tasks.data.ingest import ingest
 from tasks.data.preprocess import preprocess
 from tasks.data.validate import validate
-from tasks.examples import rows_of
 from tasks.kinds.registry import KINDS
+from tasks.learning.examples import rows_of
 from tasks.plan import plan
 from tasks.select import select
 

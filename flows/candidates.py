@@ -17,7 +17,7 @@ from tasks.base.manifests import Candidate, Dataset, Selection
 from tasks.base.progress import Progress
 from tasks.base.settings import Effort, TrainSettings
 from tasks.data.personal_data import redactor
-from tasks.job import Job
+from tasks.learning.job import Job
 from tasks.plan import ENSEMBLE, STUDENT, Plan
 from tasks.refit import refit_dataset
 from tasks.search import found

@@ -11,9 +11,9 @@ import numpy as np
 from bentos.text_classifier.manifest import MANIFEST, Manifest, dump
 from tasks.base.machine import open_model
 from tasks.base.manifests import Dataset
-from tasks.examples import rows_of, training_texts
 from tasks.kinds.figures import Bins, Outcome
 from tasks.kinds.registry import KINDS, outcome_of
+from tasks.learning.examples import rows_of, training_texts
 from tasks.scope import fit_scope
 
 SCOPE_TEXTS = 200_000

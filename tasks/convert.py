@@ -15,11 +15,11 @@ from bentos.text_classifier.manifest import GRAPH, MANIFEST, parse
 from bentos.text_classifier.model import ModelError, TextModel
 from tasks.architectures import architectures
 from tasks.architectures.layers import Recurrence
-from tasks.backend import keras, tf, tf2onnx
 from tasks.base.errors import PipelineError
 from tasks.base.manifests import Candidate, Converted, Dataset, content_of
-from tasks.candidate import WEIGHTS
-from tasks.examples import read_part
+from tasks.learning.backend import keras, tf, tf2onnx
+from tasks.learning.candidate import WEIGHTS
+from tasks.learning.examples import read_part
 
 OPSET = 18
 TOLERANCE = 1e-3

@@ -7,9 +7,9 @@ from typing import Any
 from tasks.base.machine import shared_cores
 from tasks.base.manifests import Dataset
 from tasks.base.settings import TrainSettings
+from tasks.learning.support_vectors import FOLDED_ROWS, FOLDS
 from tasks.pretrained.encoder import Shape
 from tasks.pretrained.names import open_pretrained
-from tasks.support_vectors import FOLDED_ROWS, FOLDS
 
 START = 5.0
 """Seconds of the processor to trace and compile a model, save it and time its answers."""

@@ -13,11 +13,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from tasks.base.manifests import Candidate, Dataset, content_of
 from tasks.base.progress import within
-from tasks.candidate import VALIDATION_LOGITS
 from tasks.data.rows import Rows
-from tasks.examples import rows_of
-from tasks.job import Job
 from tasks.kinds.registry import KINDS, standard_error
+from tasks.learning.candidate import VALIDATION_LOGITS
+from tasks.learning.examples import rows_of
+from tasks.learning.job import Job
 
 FOLDS = "folds"
 HELD_OUT = "held_out.npy"

@@ -31,8 +31,8 @@ from tasks.cross_validation import with_files
 from tasks.data.personal_data import without_personal_data
 from tasks.data.rows import Rows
 from tasks.data.sources import Reading, source_of
-from tasks.job import Job
 from tasks.kinds.registry import KINDS
+from tasks.learning.job import Job
 from tasks.optimise import optimise
 from tasks.select import held_out
 from tasks.train import latency

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 from bentos.text_classifier.manifest import MANIFEST, EncoderSettings, parse
-from tasks.backend import keras
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Budget, TrainSettings
-from tasks.candidate import VALIDATION_LOGITS, save
 from tasks.convert import load_keras
 from tasks.cross_validation import HELD_OUT, judged
-from tasks.examples import rows_of
-from tasks.job import Job
 from tasks.kinds.registry import KINDS
+from tasks.learning.backend import keras
+from tasks.learning.candidate import VALIDATION_LOGITS, save
+from tasks.learning.examples import rows_of
+from tasks.learning.job import Job
+from tasks.learning.training import Trained
 from tasks.plan import MOST_MEMBERS
 from tasks.select import comparable, held_out
 from tasks.train import latency
-from tasks.training import Trained
 
 NAME = "ensemble"
 

@@ -19,10 +19,10 @@ from tasks.base.manifests import Candidate, Dataset, Evaluation, Variant, conten
 from tasks.base.progress import Progress, saying, silent, within
 from tasks.calibrate import calibrate, calibration_of
 from tasks.data.rows import Rows
-from tasks.examples import read_part, rows_of
 from tasks.kinds.figures import Outcome, measure, proportion
 from tasks.kinds.registry import KINDS, outcome_of
 from tasks.label_errors import MOST_ROWS, cross_validated_scores, rank_label_errors
+from tasks.learning.examples import read_part, rows_of
 from tasks.select import held_out
 from tasks.slices import slices
 

@@ -22,8 +22,8 @@ from tasks.base.manifests import Dataset, Optimised, Variant, content_of
 from tasks.base.progress import Progress, saying, silent, within
 from tasks.base.settings import Budget, OptimiseSettings
 from tasks.data.rows import Rows
-from tasks.examples import rows_of
 from tasks.kinds.registry import KINDS
+from tasks.learning.examples import rows_of
 
 BASE = "float32"
 BATCH_SIZES = (1, 32)

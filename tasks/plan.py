@@ -11,8 +11,8 @@ from tasks.base.machine import machine_speed
 from tasks.base.manifests import Dataset, Record
 from tasks.base.settings import Effort, Metric, TrainSettings
 from tasks.costs import estimate
-from tasks.job import Architecture, hyper_of
 from tasks.kinds.registry import KINDS
+from tasks.learning.job import Architecture, hyper_of
 
 SECONDS: dict[Effort, float] = {"quick": 60.0, "standard": 600.0, "thorough": 3600.0}
 """For up to `WORDS` words of training text; more in proportion."""

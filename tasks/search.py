@@ -18,7 +18,7 @@ from optuna.trial import Trial, TrialState
 from tasks.architectures import architectures
 from tasks.base.manifests import Candidate
 from tasks.base.progress import within
-from tasks.job import Architecture, Job, Range
+from tasks.learning.job import Architecture, Job, Range
 
 FOLDER = "search"
 CANDIDATE = "candidate.json"

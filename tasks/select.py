@@ -9,11 +9,11 @@ from bentos.text_classifier.manifest import Manifest
 from tasks.base.errors import InputError
 from tasks.base.manifests import Candidate, Dataset, Selection
 from tasks.base.settings import Budget, TrainSettings
-from tasks.candidate import VALIDATION_LOGITS, VALIDATION_TARGETS
 from tasks.cross_validation import HELD_OUT, pooled_targets
-from tasks.examples import rows_of
 from tasks.kinds.figures import drawn
 from tasks.kinds.registry import KINDS, outcome_of, standard_error
+from tasks.learning.candidate import VALIDATION_LOGITS, VALIDATION_TARGETS
+from tasks.learning.examples import rows_of
 
 FASTER = 0.2
 """An equal candidate is preferred when it needs at most this share of the best one's time.

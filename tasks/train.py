@@ -11,8 +11,8 @@ from tasks.base.errors import InputError
 from tasks.base.manifests import Candidate, Dataset
 from tasks.convert import export_graph
 from tasks.cross_validation import cross_validate, held_out_logits, judged
-from tasks.examples import read_part
-from tasks.job import Architecture, Job
+from tasks.learning.examples import read_part
+from tasks.learning.job import Architecture, Job
 
 LATENCY_TEXTS = 50
 

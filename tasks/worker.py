@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from tasks.base.errors import InputError, PipelineError
 from tasks.base.manifests import Dataset, Record
 from tasks.base.settings import Effort, TrainSettings
-from tasks.job import Job
+from tasks.learning.job import Job
 
 
 class WorkerJob(Record):
@@ -43,7 +43,7 @@ def run(path: Path) -> None:
     except (OSError, ValidationError) as error:
         raise InputError(f"{path}: no job of a worker: {error}") from error
     # Devices are set up when TensorFlow is first used, so it is imported only now.
-    from tasks.distribution import place
+    from tasks.learning.distribution import place
     from tasks.train import train
 
     candidate = train(work.architecture, work.job())

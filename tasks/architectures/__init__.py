@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 
-from tasks.job import Architecture
+from tasks.learning.job import Architecture
 
 _REGISTRY: dict[str, Architecture] = {}
 _PRIVATE: set[str] = set()

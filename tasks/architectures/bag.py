@@ -5,15 +5,15 @@ from typing import Any
 
 from tasks.architectures import register
 from tasks.architectures.layers import WeightedBag
-from tasks.backend import keras
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Effort, TrainSettings
-from tasks.candidate import save
-from tasks.examples import training_texts
-from tasks.job import Job, Range
 from tasks.kinds.registry import KINDS
-from tasks.ngrams import fit_grams
-from tasks.training import Recipe, fit
+from tasks.learning.backend import keras
+from tasks.learning.candidate import save
+from tasks.learning.examples import training_texts
+from tasks.learning.job import Job, Range
+from tasks.learning.ngrams import fit_grams
+from tasks.learning.training import Recipe, fit
 
 MIN_ROWS_FOR_RARE = 20_000
 

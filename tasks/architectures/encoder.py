@@ -8,15 +8,15 @@ import numpy as np
 from tasks.architectures import register
 from tasks.architectures.layers import mask_of
 from tasks.architectures.linear import unfit
-from tasks.backend import keras
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Effort, TrainSettings
-from tasks.candidate import save
-from tasks.examples import training_texts
-from tasks.job import Job, Range
+from tasks.learning.backend import keras
+from tasks.learning.candidate import save
+from tasks.learning.examples import training_texts
+from tasks.learning.job import Job, Range
+from tasks.learning.training import Recipe, fit
 from tasks.pretrained.encoder import encode_tokens, pooled
 from tasks.pretrained.names import open_pretrained
-from tasks.training import Recipe, fit
 
 USUAL_ROWS = 5_000
 FEW = 1_000

@@ -5,7 +5,7 @@ Texts are right-padded: no block gives a result that depends on how far.
 
 from typing import Any
 
-from tasks.backend import keras, ops, tf
+from tasks.learning.backend import keras, ops, tf
 
 
 @keras.saving.register_keras_serializable("maas")

@@ -13,15 +13,15 @@ import numpy as np
 from bentos.text_classifier.encoding import GramEncoder, HashedGramEncoder
 from tasks.architectures import register
 from tasks.architectures.layers import WeightedBag
-from tasks.backend import keras
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Effort, TrainSettings
-from tasks.candidate import save
-from tasks.job import Job, Range
 from tasks.kinds.registry import KINDS
-from tasks.ngrams import GramFrequencies, sparse
-from tasks.support_vectors import Judged, Machines, Part, Solution, probable
-from tasks.training import Trained
+from tasks.learning.backend import keras
+from tasks.learning.candidate import save
+from tasks.learning.job import Job, Range
+from tasks.learning.ngrams import GramFrequencies, sparse
+from tasks.learning.support_vectors import Judged, Machines, Part, Solution, probable
+from tasks.learning.training import Trained
 
 # Below so many rows every n-gram is kept; above, those of one text only cost much and tell little.
 SMALL = 20_000

@@ -19,18 +19,18 @@ from bentos.text_classifier.manifest import EncoderSettings, HashedGramSettings,
 from tasks.architectures import register
 from tasks.architectures.linear import bag_model, unfit
 from tasks.architectures.stack import embed, sentence
-from tasks.backend import keras, ops
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Effort, TrainSettings
-from tasks.candidate import save
-from tasks.job import Job, Range
 from tasks.kinds.registry import KINDS
-from tasks.ngrams import sparse
+from tasks.learning.backend import keras, ops
+from tasks.learning.candidate import save
+from tasks.learning.job import Job, Range
+from tasks.learning.ngrams import sparse
+from tasks.learning.privacy import guarantee, secret_uniform
+from tasks.learning.private_training import Features, Rows, train_privately
+from tasks.learning.support_vectors import Part, Solution
+from tasks.learning.training import Trained
 from tasks.pretrained.names import open_pretrained
-from tasks.privacy import guarantee, secret_uniform
-from tasks.private_training import Features, Rows, train_privately
-from tasks.support_vectors import Part, Solution
-from tasks.training import Trained
 
 STEP_NOISE = 0.18
 """Deviation of the noise that a step adds to a weight: of the validation parts of TREC-6, Banking77 and THUCNews titles

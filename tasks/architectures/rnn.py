@@ -6,9 +6,9 @@ from typing import Any
 from tasks.architectures import register
 from tasks.architectures.layers import Recurrence
 from tasks.architectures.tokens import Hyper, TokenModel
-from tasks.backend import keras
 from tasks.base.manifests import Dataset
 from tasks.base.settings import Effort
+from tasks.learning.backend import keras
 
 
 def _defaults(dataset: Dataset, effort: Effort) -> Hyper:

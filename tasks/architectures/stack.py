@@ -12,17 +12,17 @@ from bentos.text_classifier.encoding import TokenEncoder
 from tasks.architectures import register
 from tasks.architectures.layers import mask_of
 from tasks.architectures.linear import SMALL, bag, unfit
-from tasks.backend import keras, ops, tf
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Effort, TrainSettings
-from tasks.candidate import save
-from tasks.job import Job, Range
-from tasks.ngrams import fit_grams, sparse
+from tasks.learning.backend import keras, ops, tf
+from tasks.learning.candidate import save
+from tasks.learning.job import Job, Range
+from tasks.learning.ngrams import fit_grams, sparse
+from tasks.learning.support_vectors import FOLDED_ROWS, Judged, Machines, Part, Solution, probable
+from tasks.learning.training import Trained
 from tasks.pretrained.encoder import encode_tokens, pooled
 from tasks.pretrained.model import Pretrained
 from tasks.pretrained.names import open_pretrained
-from tasks.support_vectors import FOLDED_ROWS, Judged, Machines, Part, Solution, probable
-from tasks.training import Trained
 
 BATCH = 64
 FEW = 300

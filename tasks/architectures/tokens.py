@@ -8,17 +8,17 @@ import numpy as np
 
 from bentos.text_classifier.encoding import TokenEncoder
 from tasks.architectures.layers import mask_of, max_over, mean_over
-from tasks.backend import keras, ops
 from tasks.base.errors import InputError
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Effort, TrainSettings
-from tasks.candidate import save
-from tasks.examples import training_texts
-from tasks.job import Job, Range
 from tasks.kinds.registry import KINDS
+from tasks.learning.backend import keras, ops
+from tasks.learning.candidate import save
+from tasks.learning.examples import training_texts
+from tasks.learning.job import Job, Range
+from tasks.learning.tokenisers import fit_tokeniser
+from tasks.learning.training import Recipe, fit
 from tasks.pretrained.names import open_pretrained
-from tasks.tokenisers import fit_tokeniser
-from tasks.training import Recipe, fit
 
 Hyper = dict[str, Any]
 SMALL = 20_000

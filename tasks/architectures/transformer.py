@@ -5,9 +5,9 @@ from typing import Any
 from tasks.architectures import register
 from tasks.architectures.layers import PositionEmbedding, gelu
 from tasks.architectures.tokens import Hyper, TokenModel
-from tasks.backend import keras, ops
 from tasks.base.manifests import Dataset
 from tasks.base.settings import Effort
+from tasks.learning.backend import keras, ops
 
 
 def _defaults(dataset: Dataset, effort: Effort) -> Hyper:

@@ -20,7 +20,7 @@ def write(converted: Converted, evaluation: Evaluation, folder: Path) -> None:
 
 
 def check(folder: Path) -> np.ndarray:
-    from tasks.backend import tf  # 4 s that only this form costs
+    from tasks.learning.backend import tf  # 4 s that only this form costs
 
     manifest = parse((folder / EXTRA / MANIFEST).read_bytes())
     inputs = {}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tasks.architectures.layers import gelu, mean_over
-from tasks.backend import keras, ops
+from tasks.learning.backend import keras, ops
 
 ACTIVATIONS: dict[str, Any] = {
     "gelu": gelu,

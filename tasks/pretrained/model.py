@@ -12,9 +12,9 @@ from tokenizers import Tokenizer
 from bentos.text_classifier.encoding import TokenEncoder
 from bentos.text_classifier.manifest import TokenSettings
 from bentos.text_classifier.text import clean
-from tasks.backend import keras
 from tasks.base.errors import InputError
 from tasks.base.manifests import content_of
+from tasks.learning.backend import keras
 from tasks.pretrained.encoder import Read, Shape, load_weights
 from tasks.pretrained.vocabulary import reduced
 

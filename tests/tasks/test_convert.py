@@ -11,12 +11,12 @@ import pytest
 from bentos.text_classifier.model import TextModel
 from tasks.architectures import architectures
 from tasks.architectures.layers import Recurrence, mask_of
-from tasks.backend import keras, ops, tf
 from tasks.base.errors import PipelineError
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import TrainSettings
 from tasks.convert import compare, convert, export_graph, load_keras, write_onnx
-from tasks.job import Job
+from tasks.learning.backend import keras, ops, tf
+from tasks.learning.job import Job
 from tests.tasks.toy import make_dataset
 
 SMALL: dict[str, Any] = {

@@ -12,7 +12,7 @@ from tasks.base.settings import OptimiseSettings, TrainSettings
 from tasks.data.rows import Rows
 from tasks.data.sealed_files import seal_file
 from tasks.distillation import student, taught
-from tasks.job import Job
+from tasks.learning.job import Job
 from tasks.train import train
 from tests.tasks.keys import key_file
 from tests.tasks.toy import make_dataset

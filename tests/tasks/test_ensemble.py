@@ -9,8 +9,8 @@ from tasks.base.manifests import Candidate, Dataset, TaskName
 from tasks.base.settings import Budget, TrainSettings
 from tasks.convert import convert
 from tasks.ensemble import ensemble, members
-from tasks.examples import rows_of
-from tasks.job import Job
+from tasks.learning.examples import rows_of
+from tasks.learning.job import Job
 from tasks.train import train
 from tests.tasks.judged import LABELS, candidate, dataset, rows
 from tests.tasks.pretrained.reference import make_folder

@@ -13,7 +13,7 @@ from tasks.architectures import architectures
 from tasks.base.manifests import Converted, Dataset, Variant
 from tasks.base.settings import Budget, OptimiseSettings, TrainSettings
 from tasks.convert import convert
-from tasks.job import Job
+from tasks.learning.job import Job
 from tasks.optimise import TIMED_BATCHES, TURN, VARIANTS, optimise, pick, timed
 from tests.tasks.toy import make_dataset
 

@@ -8,7 +8,7 @@ from tasks.base.errors import InputError
 from tasks.base.manifests import Candidate, Dataset, Selection
 from tasks.base.settings import Budget, TrainSettings
 from tasks.cross_validation import HELD_OUT, pooled_targets
-from tasks.examples import rows_of
+from tasks.learning.examples import rows_of
 from tasks.select import over_seeds, pareto, select, undecided
 from tests.tasks.judged import LABELS, candidate, dataset, rows
 

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.base.errors import InputError
 from tasks.base.settings import TrainSettings
-from tasks.job import Job
+from tasks.learning.job import Job
 from tasks.train import train
 from tests.tasks.toy import make_dataset
 

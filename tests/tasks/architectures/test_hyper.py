@@ -9,7 +9,7 @@ from tasks.architectures import architectures
 from tasks.base.errors import InputError
 from tasks.base.manifests import Dataset
 from tasks.base.settings import TrainSettings
-from tasks.job import Job
+from tasks.learning.job import Job
 from tasks.plan import plan
 from tests.tasks.toy import make_dataset
 

@@ -9,11 +9,11 @@ from bentos.text_classifier.encoding import GramEncoder
 from bentos.text_classifier.manifest import MANIFEST, parse
 from tasks.architectures import architectures
 from tasks.architectures.linear import bag_model
-from tasks.backend import keras
 from tasks.base.settings import TrainSettings
-from tasks.job import Job
-from tasks.ngrams import fit_grams, sparse
-from tasks.support_vectors import Strength, solve
+from tasks.learning.backend import keras
+from tasks.learning.job import Job
+from tasks.learning.ngrams import fit_grams, sparse
+from tasks.learning.support_vectors import Strength, solve
 from tests.tasks.toy import make_dataset, make_texts
 
 

@@ -11,7 +11,7 @@ from tasks.architectures.encoder import rates
 from tasks.base.settings import TrainSettings
 from tasks.convert import convert
 from tasks.data.rows import Rows
-from tasks.job import Job
+from tasks.learning.job import Job
 from tests.conftest import ROOT
 from tests.tasks.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset

@@ -12,8 +12,8 @@ from tasks.base.settings import PrivacySettings, TrainSettings
 from tasks.calibrate import calibrate
 from tasks.convert import convert
 from tasks.data.rows import Rows
-from tasks.job import Job
-from tasks.privacy import spent
+from tasks.learning.job import Job
+from tasks.learning.privacy import spent
 from tests.tasks.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset
 

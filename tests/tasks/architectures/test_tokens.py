@@ -12,7 +12,7 @@ from tasks.base.errors import InputError
 from tasks.base.settings import TrainSettings
 from tasks.convert import convert, load_keras
 from tasks.data.rows import Rows
-from tasks.job import Job
+from tasks.learning.job import Job
 from tasks.plan import plan
 from tasks.pretrained.folder import open_folder
 from tests.tasks.pretrained.reference import make_folder

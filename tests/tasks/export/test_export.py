@@ -27,7 +27,7 @@ def converted(evaluated: Evaluation, tmp_path: Path) -> Converted:
 
 def saved_model(evaluated: Evaluation, folder: Path) -> None:
     """The tiny model's table and bias as a SavedModel with the signature that `convert` writes."""
-    from tasks.backend import tf
+    from tasks.learning.backend import tf
 
     graph = onnx.load(str(evaluated.folder / GRAPH)).graph
     weights = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}

@@ -10,8 +10,8 @@ from tasks.kinds.figures import measure
 from tasks.kinds.outcome import tagging as outcome
 from tasks.kinds.registry import KINDS
 from tasks.kinds.tagging import UNTAGGED, align
-from tasks.losses import LOSSES, LossSettings
-from tasks.tokenisers import fit_tokeniser
+from tasks.learning.losses import LOSSES, LossSettings
+from tasks.learning.tokenisers import fit_tokeniser
 
 CLASSES = ["person", "place"]
 TAGS = tag_names(CLASSES)

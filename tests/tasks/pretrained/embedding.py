@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tasks.architectures.layers import mask_of, mean_over
-from tasks.backend import keras
+from tasks.learning.backend import keras
 from tasks.pretrained.encoder import encode_tokens
 from tasks.pretrained.model import Pretrained
 from tests.tasks.pretrained.reference import embed

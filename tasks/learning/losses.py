@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tasks.backend import tf
 from tasks.kinds.tagging import UNTAGGED
+from tasks.learning.backend import tf
 
 Loss = Callable[[Any, Any], Any]
 """Takes targets and float32 logits, gives float32 [examples]."""

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tasks.training
-from tasks.backend import keras
+import tasks.learning.training
 from tasks.base.manifests import Dataset
 from tasks.base.settings import TrainSettings
-from tasks.examples import training_texts
-from tasks.job import Job
-from tasks.tokenisers import fit_tokeniser
-from tasks.training import Recipe, Trained, filled, fit, weigh
+from tasks.learning.backend import keras
+from tasks.learning.examples import training_texts
+from tasks.learning.job import Job
+from tasks.learning.tokenisers import fit_tokeniser
+from tasks.learning.training import Recipe, Trained, filled, fit, weigh
 from tests.tasks.toy import make_dataset
 
 RECIPE = Recipe(epochs=8, batch_size=16, learning_rate=0.05, patience=9)
@@ -70,8 +70,8 @@ def test_an_interrupted_training_goes_on_from_within_an_epoch(
 ) -> None:
     recipe = replace(RECIPE, average=average)
     whole = run(make_job(tmp_path / "whole", dataset), recipe)
-    monkeypatch.setattr(tasks.training, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(tasks.training, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(tasks.learning.training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(tasks.learning.training, "REPORT_SECONDS", 0.0)
     cut = make_job(tmp_path / "cut", dataset, progress=interrupt_at(0.85))
     with pytest.raises(KeyboardInterrupt):
         run(cut, recipe)
@@ -86,8 +86,8 @@ def test_an_interrupted_training_goes_on_from_within_an_epoch(
 def test_a_checkpoint_of_other_settings_is_not_taken_up(
     tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks.training, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(tasks.training, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(tasks.learning.training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(tasks.learning.training, "REPORT_SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
         run(make_job(tmp_path, dataset, progress=interrupt_at(0.5)))
     seen: list[float] = []
@@ -119,7 +119,7 @@ def test_a_training_cut_within_its_first_epoch_ends_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, average: bool
 ) -> None:
     """Beyond the last step a falling rate is negative, and what was learned is unlearned until the loss explodes."""
-    monkeypatch.setattr(tasks.training, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(tasks.learning.training, "REPORT_SECONDS", 0.0)
     dataset = make_dataset(tmp_path / "data", rows=1600)
     recipe = replace(RECIPE, batch_size=4, schedule="linear", seconds=0.0, average=average)
     seen: list[float] = []
@@ -184,7 +184,7 @@ class TwoBlocks:
     block_rows = (4,)
 
     def blocks(self) -> Any:
-        from tasks.examples import Block
+        from tasks.learning.examples import Block
 
         yield Block([], np.array([0, 0, 0, 1], np.int32), np.ones(4, np.float32))
 
@@ -200,7 +200,7 @@ def test_balanced_weights_give_each_class_the_same_sum(dataset: Dataset) -> None
 
 
 def test_filling_adds_rows_that_weigh_nothing() -> None:
-    from tasks.examples import Batch
+    from tasks.learning.examples import Batch
 
     batch = Batch({"ids": np.ones((3, 2), np.int32)}, np.array([1, 0, 2]), np.ones(3, np.float32))
     full = filled(batch, 4)

@@ -13,8 +13,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from bentos.text_classifier.manifest import Privacy
-from tasks.privacy import Uniform, normal
-from tasks.support_vectors import Solution
+from tasks.learning.privacy import Uniform, normal
+from tasks.learning.support_vectors import Solution
 
 BIAS = 0.3
 """What stands for 1 in the features of a bias, so that it takes a small part of a clipped gradient."""

@@ -7,7 +7,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from bentos.text_classifier.encoding import GramEncoder
 from bentos.text_classifier.text import fold, words
-from tasks.ngrams import GramFrequencies, fit_grams, sparse
+from tasks.learning.ngrams import GramFrequencies, fit_grams, sparse
 
 TEXTS = ["The cat sat, the cat ran!", "A dog ran.", "新华社北京", "the the the", "", "Ｗｉｄｅ CAFÉ cafe\u0301"]
 

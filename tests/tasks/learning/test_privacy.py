@@ -4,7 +4,7 @@ from scipy.optimize import brentq
 from scipy.stats import kstest, norm
 
 from tasks.base.settings import PrivacySettings
-from tasks.privacy import guarantee, normal, secret_uniform, spent
+from tasks.learning.privacy import guarantee, normal, secret_uniform, spent
 
 
 @pytest.mark.parametrize(

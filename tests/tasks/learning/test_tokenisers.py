@@ -5,7 +5,7 @@ import pytest
 
 from bentos.text_classifier.encoding import TokenEncoder
 from bentos.text_classifier.text import UNSPACED
-from tasks.tokenisers import fit_tokeniser
+from tasks.learning.tokenisers import fit_tokeniser
 from tests.tasks.toy import make_texts
 
 TEXTS = [

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tasks.adamw import AdamW, trainable
-from tasks.backend import keras, tf
+from tasks.learning.adamw import AdamW, trainable
+from tasks.learning.backend import keras, tf
 
 GRADIENTS = [np.array([[0.3, -0.2], [0.0, 0.1]], np.float32), np.array([[-0.1, 0.4], [0.2, 0.0]], np.float32)]
 

@@ -72,7 +72,7 @@ def start_workers(job: Path) -> list[subprocess.Popen[bytes]]:
 
 def weights(folder: Path) -> list[np.ndarray]:
     import tasks.architectures.layers  # noqa: F401  (registers the layers)
-    from tasks.backend import keras
+    from tasks.learning.backend import keras
 
     model = keras.models.load_model(folder / "model.keras")
     return model.get_weights()  # type: ignore[union-attr]
@@ -108,7 +108,7 @@ def test_two_workers_learn_what_two_replicas_do_and_go_on_after_a_kill(tmp_path:
 
 
 def test_multi_worker_without_its_cluster_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks.distribution import devices
+    from tasks.learning.distribution import devices
 
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(InputError, match="TF_CONFIG"), devices(TrainSettings(strategy="multi_worker")):

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import tasks.examples
-from tasks.examples import Examples, Ragged, encode, encode_part, training_texts
-from tasks.ngrams import fit_grams
-from tasks.tokenisers import fit_tokeniser
+import tasks.learning.examples
+from tasks.learning.examples import Examples, Ragged, encode, encode_part, training_texts
+from tasks.learning.ngrams import fit_grams
+from tasks.learning.tokenisers import fit_tokeniser
 from tests.tasks.toy import make_dataset, make_texts
 
 
@@ -20,7 +20,7 @@ def examples(folder: Path, rows: int = 100, block_bytes: int = 1 << 20) -> tuple
     tokens = fit_tokeniser(texts, size=80, max_length=16)
     grams = fit_grams(texts, weighting="mean")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks.examples, "BLOCK_BYTES", block_bytes)
+        patch.setattr(tasks.learning.examples, "BLOCK_BYTES", block_bytes)
         return encode(weighted, [tokens, grams], folder), texts, targets
 
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from bentos.text_classifier.manifest import MANIFEST, EncoderSettings, Manifest, Privacy, dump
 from tasks.base.manifests import Candidate, content_of
-from tasks.job import Job
 from tasks.kinds.registry import KINDS, standard_error
-from tasks.training import Trained
+from tasks.learning.job import Job
+from tasks.learning.training import Trained
 
 WEIGHTS = "model.keras"
 VALIDATION_LOGITS = "validation.npy"

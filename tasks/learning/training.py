@@ -12,17 +12,17 @@ import numpy as np
 
 from bentos.text_classifier.encoding import GramEncoder, TokenEncoder
 from bentos.text_classifier.model import in_order
-from tasks.adamw import AdamW, trainable
-from tasks.backend import keras, tf
 from tasks.base.machine import shared_cores
 from tasks.base.manifests import Dataset, content_of
 from tasks.base.settings import TrainSettings
-from tasks.checkpoint import Checkpoint
-from tasks.distribution import Devices, devices
-from tasks.examples import Batch, Examples, encode_part
-from tasks.job import Job
 from tasks.kinds.registry import KINDS
-from tasks.losses import LOSSES, LossSettings
+from tasks.learning.adamw import AdamW, trainable
+from tasks.learning.backend import keras, tf
+from tasks.learning.checkpoint import Checkpoint
+from tasks.learning.distribution import Devices, devices
+from tasks.learning.examples import Batch, Examples, encode_part
+from tasks.learning.job import Job
+from tasks.learning.losses import LOSSES, LossSettings
 
 IMBALANCE = 10.0
 AVERAGED = 20

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.checkpoint import Checkpoint
+from tasks.learning.checkpoint import Checkpoint
 
 
 def test_what_was_saved_last_is_loaded(tmp_path: Path) -> None:

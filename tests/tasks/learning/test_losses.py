@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.backend import tf
 from tasks.kinds.tagging import UNTAGGED
-from tasks.losses import LOSSES, LossSettings
+from tasks.learning.backend import tf
+from tasks.learning.losses import LOSSES, LossSettings
 
 LOGITS = tf.constant([[2.0, 0.0, -1.0], [0.1, 0.2, 0.3]])
 PRIOR = np.array([0.7, 0.2, 0.1], np.float32)

@@ -8,10 +8,10 @@ from scipy.sparse import csr_matrix
 
 from bentos.text_classifier.decoding import softmax
 from bentos.text_classifier.manifest import Manifest, Privacy
-from tasks.backend import tf
 from tasks.base.settings import PrivacySettings
-from tasks.privacy import guarantee, secret_uniform
-from tasks.private_training import BIAS, Rows, clipped_sum, train_privately
+from tasks.learning.backend import tf
+from tasks.learning.privacy import guarantee, secret_uniform
+from tasks.learning.private_training import BIAS, Rows, clipped_sum, train_privately
 
 UNUSED = Manifest(labels=[], encoders=[])
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tasks.backend import keras, tf
 from tasks.base.errors import InputError
 from tasks.base.settings import TrainSettings
+from tasks.learning.backend import keras, tf
 
 BFLOAT16_CAPABILITY = (8, 0)
 

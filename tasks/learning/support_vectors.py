@@ -14,11 +14,11 @@ from sklearn.model_selection import KFold
 from sklearn.svm import LinearSVC
 
 from tasks.base.manifests import Dataset
-from tasks.examples import read_part
-from tasks.job import Job
 from tasks.kinds.registry import KINDS
 from tasks.kinds.scaling import sigmoid_line
-from tasks.training import IMBALANCE
+from tasks.learning.examples import read_part
+from tasks.learning.job import Job
+from tasks.learning.training import IMBALANCE
 
 # With fewer rows than this a validation part alone is too noisy to choose by; folds of all rows are cheap.
 FOLDED_ROWS = 8_000

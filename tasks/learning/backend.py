@@ -1,6 +1,6 @@
 """TensorFlow, Keras and tf2onnx, imported in one place so that none is heard while it starts.
 
-Everyone who needs them writes `from tasks.backend import keras, tf`.
+Everyone who needs them writes `from tasks.learning.backend import keras, tf`.
 """
 
 import contextlib

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.backend import keras, tf
+from tasks.learning.backend import keras, tf
 
 
 class AdamW:
