@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.prediction_log import KIND, PredictionRecord, named_label, observe
 from bentos.text_classifier.scope import ScopeRule
-from tasks.architectures import architectures
 from tasks.base.manifests import Checked, Dataset
 from tasks.base.settings import DataSettings, TrainSettings, WatchSettings
 from tasks.base.workspace import engine
@@ -33,6 +32,7 @@ from tasks.drift.permutation import corrected_p_values
 from tasks.drift.reference import MOST_ROWS, SCHEMA
 from tasks.drift.statistics import statistics
 from tasks.learning.job import Job
+from tasks.models.architectures import architectures
 from tests.conftest import datasets_folder
 
 MOST_TRAINING_ROWS = 16_000

@@ -13,13 +13,13 @@ from onnx.checker import MAXIMUM_PROTOBUF
 
 from bentos.text_classifier.manifest import GRAPH, MANIFEST, parse
 from bentos.text_classifier.model import ModelError, TextModel
-from tasks.architectures import architectures
-from tasks.architectures.layers import Recurrence
 from tasks.base.errors import PipelineError
 from tasks.base.manifests import Candidate, Converted, Dataset, content_of
 from tasks.learning.backend import keras, tf, tf2onnx
 from tasks.learning.candidate import WEIGHTS
 from tasks.learning.examples import read_part
+from tasks.models.architectures import architectures
+from tasks.models.architectures.layers import Recurrence
 
 OPSET = 18
 TOLERANCE = 1e-3

@@ -8,8 +8,8 @@ from tasks.base.machine import shared_cores
 from tasks.base.manifests import Dataset
 from tasks.base.settings import TrainSettings
 from tasks.learning.support_vectors import FOLDED_ROWS, FOLDS
-from tasks.pretrained.encoder import Shape
-from tasks.pretrained.names import open_pretrained
+from tasks.models.pretrained.encoder import Shape
+from tasks.models.pretrained.names import open_pretrained
 
 START = 5.0
 """Seconds of the processor to trace and compile a model, save it and time its answers."""

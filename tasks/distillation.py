@@ -21,7 +21,6 @@ from bentos.text_classifier.decoding import DECODERS
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.personal_data import Redactor
 from bentos.text_classifier.text import fold
-from tasks.architectures import architectures
 from tasks.base.machine import open_model
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.progress import within
@@ -33,6 +32,7 @@ from tasks.data.rows import Rows
 from tasks.data.sources import Reading, source_of
 from tasks.kinds.registry import KINDS
 from tasks.learning.job import Job
+from tasks.models.architectures import architectures
 from tasks.optimise import optimise
 from tasks.select import held_out
 from tasks.train import latency

@@ -5,7 +5,6 @@ from typing import get_args
 
 from pydantic import Field
 
-from tasks.architectures import architectures, is_private
 from tasks.base.errors import InputError
 from tasks.base.machine import machine_speed
 from tasks.base.manifests import Dataset, Record
@@ -13,6 +12,7 @@ from tasks.base.settings import Effort, Metric, TrainSettings
 from tasks.costs import estimate
 from tasks.kinds.registry import KINDS
 from tasks.learning.job import Architecture, hyper_of
+from tasks.models.architectures import architectures, is_private
 
 SECONDS: dict[Effort, float] = {"quick": 60.0, "standard": 600.0, "thorough": 3600.0}
 """For up to `WORDS` words of training text; more in proportion."""

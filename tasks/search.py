@@ -15,10 +15,10 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, 
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
-from tasks.architectures import architectures
 from tasks.base.manifests import Candidate
 from tasks.base.progress import within
 from tasks.learning.job import Architecture, Job, Range
+from tasks.models.architectures import architectures
 
 FOLDER = "search"
 CANDIDATE = "candidate.json"

@@ -9,14 +9,14 @@ import onnx
 import pytest
 
 from bentos.text_classifier.model import TextModel
-from tasks.architectures import architectures
-from tasks.architectures.layers import Recurrence, mask_of
 from tasks.base.errors import PipelineError
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import TrainSettings
 from tasks.convert import compare, convert, export_graph, load_keras, write_onnx
 from tasks.learning.backend import keras, ops, tf
 from tasks.learning.job import Job
+from tasks.models.architectures import architectures
+from tasks.models.architectures.layers import Recurrence, mask_of
 from tests.tasks.toy import make_dataset
 
 SMALL: dict[str, Any] = {

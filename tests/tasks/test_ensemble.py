@@ -13,7 +13,7 @@ from tasks.learning.examples import rows_of
 from tasks.learning.job import Job
 from tasks.train import train
 from tests.tasks.judged import LABELS, candidate, dataset, rows
-from tests.tasks.pretrained.reference import make_folder
+from tests.tasks.models.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset
 
 TRAIN = TrainSettings(epochs=1)

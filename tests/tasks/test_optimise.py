@@ -9,11 +9,11 @@ import onnx
 import pytest
 
 from bentos.text_classifier.model import TextModel
-from tasks.architectures import architectures
 from tasks.base.manifests import Converted, Dataset, Variant
 from tasks.base.settings import Budget, OptimiseSettings, TrainSettings
 from tasks.convert import convert
 from tasks.learning.job import Job
+from tasks.models.architectures import architectures
 from tasks.optimise import TIMED_BATCHES, TURN, VARIANTS, optimise, pick, timed
 from tests.tasks.toy import make_dataset
 

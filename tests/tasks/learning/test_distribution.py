@@ -71,7 +71,7 @@ def start_workers(job: Path) -> list[subprocess.Popen[bytes]]:
 
 
 def weights(folder: Path) -> list[np.ndarray]:
-    import tasks.architectures.layers  # noqa: F401  (registers the layers)
+    import tasks.models.architectures.layers  # noqa: F401  (registers the layers)
     from tasks.learning.backend import keras
 
     model = keras.models.load_model(folder / "model.keras")

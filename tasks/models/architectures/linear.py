@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 
 from bentos.text_classifier.encoding import GramEncoder, HashedGramEncoder
-from tasks.architectures import register
-from tasks.architectures.layers import WeightedBag
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Effort, TrainSettings
 from tasks.kinds.registry import KINDS
@@ -22,6 +20,8 @@ from tasks.learning.job import Job, Range
 from tasks.learning.ngrams import GramFrequencies, sparse
 from tasks.learning.support_vectors import Judged, Machines, Part, Solution, probable
 from tasks.learning.training import Trained
+from tasks.models.architectures import register
+from tasks.models.architectures.layers import WeightedBag
 
 # Below so many rows every n-gram is kept; above, those of one text only cost much and tell little.
 SMALL = 20_000

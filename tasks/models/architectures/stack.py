@@ -9,9 +9,6 @@ import numpy as np
 from scipy.sparse import csr_matrix, hstack
 
 from bentos.text_classifier.encoding import TokenEncoder
-from tasks.architectures import register
-from tasks.architectures.layers import mask_of
-from tasks.architectures.linear import SMALL, bag, unfit
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Effort, TrainSettings
 from tasks.learning.backend import keras, ops, tf
@@ -20,9 +17,12 @@ from tasks.learning.job import Job, Range
 from tasks.learning.ngrams import fit_grams, sparse
 from tasks.learning.support_vectors import FOLDED_ROWS, Judged, Machines, Part, Solution, probable
 from tasks.learning.training import Trained
-from tasks.pretrained.encoder import encode_tokens, pooled
-from tasks.pretrained.model import Pretrained
-from tasks.pretrained.names import open_pretrained
+from tasks.models.architectures import register
+from tasks.models.architectures.layers import mask_of
+from tasks.models.architectures.linear import SMALL, bag, unfit
+from tasks.models.pretrained.encoder import encode_tokens, pooled
+from tasks.models.pretrained.model import Pretrained
+from tasks.models.pretrained.names import open_pretrained
 
 BATCH = 64
 FEW = 300

@@ -6,9 +6,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tasks.base.errors import InputError
-from tasks.pretrained.folder import open_folder
-from tests.tasks.pretrained.embedding import TEXTS, cosines, embedder, embeddings
-from tests.tasks.pretrained.reference import make_folder
+from tasks.models.pretrained.folder import open_folder
+from tests.tasks.models.pretrained.embedding import TEXTS, cosines, embedder, embeddings
+from tests.tasks.models.pretrained.reference import make_folder
 
 
 @pytest.mark.parametrize("kind", ["bert", "xlm-roberta"])

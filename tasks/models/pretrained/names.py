@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tasks.base.errors import InputError
 from tasks.base.manifests import Dataset
-from tasks.pretrained.folder import open_folder
-from tasks.pretrained.model import Pretrained
-from tasks.pretrained.packed import open_packed
+from tasks.models.pretrained.folder import open_folder
+from tasks.models.pretrained.model import Pretrained
+from tasks.models.pretrained.packed import open_packed
 
 AUTO, MINILM, MULTILINGUAL = "auto", "minilm", "multilingual"
 

@@ -16,8 +16,8 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from tasks.base.errors import InputError
-from tasks.pretrained.encoder import Read, Shape
-from tasks.pretrained.model import Pretrained
+from tasks.models.pretrained.encoder import Read, Shape
+from tasks.models.pretrained.model import Pretrained
 
 _MAGIC = b"E5S1"
 _MARKS = ("<s>", "<pad>", "</s>", "<unk>")

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from tasks.architectures.layers import mask_of, mean_over
 from tasks.learning.backend import keras
-from tasks.pretrained.encoder import encode_tokens
-from tasks.pretrained.model import Pretrained
-from tests.tasks.pretrained.reference import embed
+from tasks.models.architectures.layers import mask_of, mean_over
+from tasks.models.pretrained.encoder import encode_tokens
+from tasks.models.pretrained.model import Pretrained
+from tests.tasks.models.pretrained.reference import embed
 
 TEXTS = ["the cat sat on the mat", "a dog", "", "unknown things : the dog ran far on a new mat"]
 

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
 from tasks.base.errors import InputError
-from tasks.pretrained.encoder import ACTIVATIONS, Read, Shape
-from tasks.pretrained.model import Pretrained
+from tasks.models.pretrained.encoder import ACTIVATIONS, Read, Shape
+from tasks.models.pretrained.model import Pretrained
 
 # Model types whose positions count from the pad id and one more.
 _OFFSET_TYPES = ("roberta", "xlm-roberta", "camembert")

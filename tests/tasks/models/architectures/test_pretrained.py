@@ -6,14 +6,14 @@ import pytest
 
 from bentos.text_classifier.manifest import MANIFEST, parse
 from bentos.text_classifier.model import TextModel
-from tasks.architectures import architectures
-from tasks.architectures.encoder import rates
 from tasks.base.settings import TrainSettings
 from tasks.convert import convert
 from tasks.data.rows import Rows
 from tasks.learning.job import Job
+from tasks.models.architectures import architectures
+from tasks.models.architectures.encoder import rates
 from tests.conftest import ROOT
-from tests.tasks.pretrained.reference import make_folder
+from tests.tasks.models.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset
 
 HYPER = {

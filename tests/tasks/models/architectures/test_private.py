@@ -6,7 +6,6 @@ import pytest
 
 from bentos.text_classifier.manifest import MANIFEST, parse
 from bentos.text_classifier.model import TextModel
-from tasks.architectures import architectures, is_private
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import PrivacySettings, TrainSettings
 from tasks.calibrate import calibrate
@@ -14,7 +13,8 @@ from tasks.convert import convert
 from tasks.data.rows import Rows
 from tasks.learning.job import Job
 from tasks.learning.privacy import spent
-from tests.tasks.pretrained.reference import make_folder
+from tasks.models.architectures import architectures, is_private
+from tests.tasks.models.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset
 
 NAMES = ("private_linear", "private_encoder")
@@ -95,7 +95,7 @@ def test_they_are_tried_for_a_privacy_budget_only(tmp_path):
 
 
 def test_the_learning_rate_of_dense_features_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.architectures.private.DENSE_RATE", 0.5)
+    monkeypatch.setattr("tasks.models.architectures.private.DENSE_RATE", 0.5)
     dataset = make_dataset(tmp_path / "data", rows=60)
     pretrained = str(make_folder(tmp_path / "weights"))
     rates = [trained(name, dataset, tmp_path / name, pretrained=pretrained).settings["learning_rate"] for name in NAMES]

@@ -7,10 +7,10 @@ import pytest
 
 from tasks.base.errors import InputError
 from tasks.base.manifests import Dataset
-from tasks.pretrained import names
-from tasks.pretrained.names import AUTO, MINILM, MULTILINGUAL, PACKAGED, name_of, open_pretrained
-from tests.tasks.pretrained.embedding import cosines, embedder, embeddings
-from tests.tasks.pretrained.reference import make_folder
+from tasks.models.pretrained import names
+from tasks.models.pretrained.names import AUTO, MINILM, MULTILINGUAL, PACKAGED, name_of, open_pretrained
+from tests.tasks.models.pretrained.embedding import cosines, embedder, embeddings
+from tests.tasks.models.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset
 
 

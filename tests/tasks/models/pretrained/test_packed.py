@@ -7,9 +7,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tasks.base.errors import InputError
-from tasks.pretrained.packed import open_packed
-from tests.tasks.pretrained.embedding import cosines, embedder, embeddings
-from tests.tasks.pretrained.reference import make_folder
+from tasks.models.pretrained.packed import open_packed
+from tests.tasks.models.pretrained.embedding import cosines, embedder, embeddings
+from tests.tasks.models.pretrained.reference import make_folder
 
 WIDTH = 32
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", "▁", "a", "b", "▁ab", "query", ":", "é", "1"]

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.architectures import register
-from tasks.architectures.layers import WeightedBag
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Effort, TrainSettings
 from tasks.kinds.registry import KINDS
@@ -14,6 +12,8 @@ from tasks.learning.examples import training_texts
 from tasks.learning.job import Job, Range
 from tasks.learning.ngrams import fit_grams
 from tasks.learning.training import Recipe, fit
+from tasks.models.architectures import register
+from tasks.models.architectures.layers import WeightedBag
 
 MIN_ROWS_FOR_RARE = 20_000
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from bentos.text_classifier.encoding import TokenEncoder
-from tasks.architectures.layers import mask_of, max_over, mean_over
 from tasks.base.errors import InputError
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Effort, TrainSettings
@@ -18,7 +17,8 @@ from tasks.learning.examples import training_texts
 from tasks.learning.job import Job, Range
 from tasks.learning.tokenisers import fit_tokeniser
 from tasks.learning.training import Recipe, fit
-from tasks.pretrained.names import open_pretrained
+from tasks.models.architectures.layers import mask_of, max_over, mean_over
+from tasks.models.pretrained.names import open_pretrained
 
 Hyper = dict[str, Any]
 SMALL = 20_000

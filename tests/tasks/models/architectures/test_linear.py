@@ -7,13 +7,13 @@ from sklearn.svm import LinearSVC
 
 from bentos.text_classifier.encoding import GramEncoder
 from bentos.text_classifier.manifest import MANIFEST, parse
-from tasks.architectures import architectures
-from tasks.architectures.linear import bag_model
 from tasks.base.settings import TrainSettings
 from tasks.learning.backend import keras
 from tasks.learning.job import Job
 from tasks.learning.ngrams import fit_grams, sparse
 from tasks.learning.support_vectors import Strength, solve
+from tasks.models.architectures import architectures
+from tasks.models.architectures.linear import bag_model
 from tests.tasks.toy import make_dataset, make_texts
 
 

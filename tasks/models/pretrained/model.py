@@ -15,8 +15,8 @@ from bentos.text_classifier.text import clean
 from tasks.base.errors import InputError
 from tasks.base.manifests import content_of
 from tasks.learning.backend import keras
-from tasks.pretrained.encoder import Read, Shape, load_weights
-from tasks.pretrained.vocabulary import reduced
+from tasks.models.pretrained.encoder import Read, Shape, load_weights
+from tasks.models.pretrained.vocabulary import reduced
 
 _SAMPLE = 5_000
 

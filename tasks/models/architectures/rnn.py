@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from tasks.architectures import register
-from tasks.architectures.layers import Recurrence
-from tasks.architectures.tokens import Hyper, TokenModel
 from tasks.base.manifests import Dataset
 from tasks.base.settings import Effort
 from tasks.learning.backend import keras
+from tasks.models.architectures import register
+from tasks.models.architectures.layers import Recurrence
+from tasks.models.architectures.tokens import Hyper, TokenModel
 
 
 def _defaults(dataset: Dataset, effort: Effort) -> Hyper:

@@ -16,9 +16,6 @@ import numpy as np
 from bentos.text_classifier.decoding import DECODERS
 from bentos.text_classifier.encoding import HashedGramEncoder
 from bentos.text_classifier.manifest import EncoderSettings, HashedGramSettings, Manifest, Privacy
-from tasks.architectures import register
-from tasks.architectures.linear import bag_model, unfit
-from tasks.architectures.stack import embed, sentence
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Effort, TrainSettings
 from tasks.kinds.registry import KINDS
@@ -30,7 +27,10 @@ from tasks.learning.privacy import guarantee, secret_uniform
 from tasks.learning.private_training import Features, Rows, train_privately
 from tasks.learning.support_vectors import Part, Solution
 from tasks.learning.training import Trained
-from tasks.pretrained.names import open_pretrained
+from tasks.models.architectures import register
+from tasks.models.architectures.linear import bag_model, unfit
+from tasks.models.architectures.stack import embed, sentence
+from tasks.models.pretrained.names import open_pretrained
 
 STEP_NOISE = 0.18
 """Deviation of the noise that a step adds to a weight: of the validation parts of TREC-6, Banking77 and THUCNews titles

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.architectures.layers import gelu, mean_over
 from tasks.learning.backend import keras, ops
+from tasks.models.architectures.layers import gelu, mean_over
 
 ACTIVATIONS: dict[str, Any] = {
     "gelu": gelu,

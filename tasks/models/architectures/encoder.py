@@ -5,9 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from tasks.architectures import register
-from tasks.architectures.layers import mask_of
-from tasks.architectures.linear import unfit
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Effort, TrainSettings
 from tasks.learning.backend import keras
@@ -15,8 +12,11 @@ from tasks.learning.candidate import save
 from tasks.learning.examples import training_texts
 from tasks.learning.job import Job, Range
 from tasks.learning.training import Recipe, fit
-from tasks.pretrained.encoder import encode_tokens, pooled
-from tasks.pretrained.names import open_pretrained
+from tasks.models.architectures import register
+from tasks.models.architectures.layers import mask_of
+from tasks.models.architectures.linear import unfit
+from tasks.models.pretrained.encoder import encode_tokens, pooled
+from tasks.models.pretrained.names import open_pretrained
 
 USUAL_ROWS = 5_000
 FEW = 1_000

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from tasks.architectures import architectures
 from tasks.base.errors import InputError
 from tasks.base.manifests import Dataset
 from tasks.base.settings import TrainSettings
 from tasks.learning.job import Job
+from tasks.models.architectures import architectures
 from tasks.plan import plan
 from tests.tasks.toy import make_dataset
 

@@ -6,11 +6,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from tasks.pretrained import vocabulary
-from tasks.pretrained.folder import open_folder
-from tasks.pretrained.vocabulary import reduced
-from tests.tasks.pretrained.embedding import embedder
-from tests.tasks.pretrained.reference import make_folder
+from tasks.models.pretrained import vocabulary
+from tasks.models.pretrained.folder import open_folder
+from tasks.models.pretrained.vocabulary import reduced
+from tests.tasks.models.pretrained.embedding import embedder
+from tests.tasks.models.pretrained.reference import make_folder
 
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", "▁cat", "▁кот", "▁dog", "▁", "c", "к", "d", "<mask>"]
 
