@@ -34,7 +34,8 @@ from tasks.base.settings import (
     SourceSettings,
     TrainSettings,
 )
-from tasks.convert import convert
+from tasks.conversion.convert import convert
+from tasks.conversion.optimise import BATCH_SIZES, optimise, timed
 from tasks.data.ingest import ingest
 from tasks.data.preprocess import preprocess
 from tasks.data.rows import Rows
@@ -43,7 +44,6 @@ from tasks.distillation import STRUCTURES, student
 from tasks.ensemble import ensemble, members
 from tasks.evaluate import evaluate
 from tasks.learning.job import Job
-from tasks.optimise import BATCH_SIZES, optimise, timed
 from tasks.plan import DERIVED, ENSEMBLE, STUDENT, Plan, plan
 from tasks.select import select
 from tasks.train import train

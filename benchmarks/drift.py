@@ -24,7 +24,7 @@ from tasks.base.manifests import Checked, Dataset
 from tasks.base.settings import DataSettings, TrainSettings, WatchSettings
 from tasks.base.workspace import engine
 from tasks.calibrate import calibrate
-from tasks.convert import convert
+from tasks.conversion.convert import convert
 from tasks.data.folding import add_fold, fold_expression
 from tasks.data.preprocess import preprocess
 from tasks.drift import monitor

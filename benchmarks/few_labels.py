@@ -19,7 +19,7 @@ from benchmarks.references import figures, support_vectors
 from tasks.base.machine import open_model
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Budget, DataSettings, SourceSettings, TrainSettings
-from tasks.convert import export_graph
+from tasks.conversion.convert import export_graph
 from tasks.data.ingest import ingest
 from tasks.data.preprocess import preprocess
 from tasks.data.validate import validate

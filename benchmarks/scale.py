@@ -60,7 +60,7 @@ def _split(before: Checked, folder: Path) -> Dataset:
 
 def _train(before: Dataset, folder: Path) -> Converted:
     # TensorFlow takes memory that the stages before this one do without.
-    from tasks.convert import convert
+    from tasks.conversion.convert import convert
     from tasks.learning.job import Job
     from tasks.train import train
 

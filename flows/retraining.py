@@ -154,7 +154,7 @@ class Retraining:
 
     def _convert(self) -> None:
         def work(folder: Path, progress: Progress) -> Converted:
-            from tasks.convert import convert
+            from tasks.conversion.convert import convert
 
             return convert(self.selection.chosen, self.dataset, folder)
 
@@ -167,7 +167,7 @@ class Retraining:
         budget = Budget(max_latency_ms=config.max_latency_ms, max_size_mb=config.max_size_mb)
 
         def work(folder: Path, progress: Progress) -> Optimised:
-            from tasks.optimise import optimise
+            from tasks.conversion.optimise import optimise
 
             return optimise(
                 self.converted.folder, self.dataset, config.optimise, budget, folder, config.serve.gpu > 0, progress

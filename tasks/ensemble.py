@@ -12,7 +12,7 @@ import numpy as np
 from bentos.text_classifier.manifest import MANIFEST, EncoderSettings, parse
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Budget, TrainSettings
-from tasks.convert import load_keras
+from tasks.conversion.convert import load_keras
 from tasks.cross_validation import HELD_OUT, judged
 from tasks.kinds.registry import KINDS
 from tasks.learning.backend import keras

@@ -8,7 +8,7 @@ from pathlib import Path
 from bentos.text_classifier.model import TextModel
 from tasks.base.errors import InputError
 from tasks.base.manifests import Candidate, Dataset
-from tasks.convert import export_graph
+from tasks.conversion.convert import export_graph
 from tasks.cross_validation import cross_validate, held_out_logits, judged
 from tasks.learning.examples import read_part
 from tasks.learning.job import Architecture, Job

@@ -7,7 +7,7 @@ from flows.beforehand import check
 from flows.config import RetrainConfig
 from tasks import export
 from tasks.base.errors import InputError
-from tasks.optimise import VARIANTS
+from tasks.conversion.optimise import VARIANTS
 
 
 def refusal(**parameters: object) -> str:

@@ -7,7 +7,7 @@ import pytest
 from bentos.text_classifier.model import TextModel
 from tasks.base.manifests import Candidate, Dataset, TaskName
 from tasks.base.settings import Budget, TrainSettings
-from tasks.convert import convert
+from tasks.conversion.convert import convert
 from tasks.ensemble import ensemble, members
 from tasks.learning.examples import rows_of
 from tasks.learning.job import Job

@@ -9,7 +9,7 @@ from bentos.text_classifier.model import TextModel
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import PrivacySettings, TrainSettings
 from tasks.calibrate import calibrate
-from tasks.convert import convert
+from tasks.conversion.convert import convert
 from tasks.data.rows import Rows
 from tasks.learning.job import Job
 from tasks.learning.privacy import spent

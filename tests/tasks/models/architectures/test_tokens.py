@@ -9,7 +9,7 @@ from bentos.text_classifier.manifest import MANIFEST, TokenSettings, parse
 from bentos.text_classifier.model import TextModel
 from tasks.base.errors import InputError
 from tasks.base.settings import TrainSettings
-from tasks.convert import convert, load_keras
+from tasks.conversion.convert import convert, load_keras
 from tasks.data.rows import Rows
 from tasks.learning.job import Job
 from tasks.models.architectures import architectures

@@ -11,10 +11,10 @@ import pytest
 from bentos.text_classifier.model import TextModel
 from tasks.base.manifests import Converted, Dataset, Variant
 from tasks.base.settings import Budget, OptimiseSettings, TrainSettings
-from tasks.convert import convert
+from tasks.conversion.convert import convert
+from tasks.conversion.optimise import TIMED_BATCHES, TURN, VARIANTS, optimise, pick, timed
 from tasks.learning.job import Job
 from tasks.models.architectures import architectures
-from tasks.optimise import TIMED_BATCHES, TURN, VARIANTS, optimise, pick, timed
 from tests.tasks.toy import make_dataset
 
 

@@ -12,7 +12,7 @@ from bentos.text_classifier.model import TextModel
 from tasks.base.errors import PipelineError
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import TrainSettings
-from tasks.convert import compare, convert, export_graph, load_keras, write_onnx
+from tasks.conversion.convert import compare, convert, export_graph, load_keras, write_onnx
 from tasks.learning.backend import keras, ops, tf
 from tasks.learning.job import Job
 from tasks.models.architectures import architectures
