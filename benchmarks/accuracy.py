@@ -34,19 +34,19 @@ from tasks.base.settings import (
     SourceSettings,
     TrainSettings,
 )
+from tasks.candidates.distillation import STRUCTURES, student
+from tasks.candidates.ensemble import ensemble, members
+from tasks.candidates.plan import DERIVED, ENSEMBLE, STUDENT, Plan, plan
+from tasks.candidates.select import select
+from tasks.candidates.train import train
 from tasks.conversion.convert import convert
 from tasks.conversion.optimise import BATCH_SIZES, optimise, timed
 from tasks.data.ingest import ingest
 from tasks.data.preprocess import preprocess
 from tasks.data.rows import Rows
 from tasks.data.validate import validate
-from tasks.distillation import STRUCTURES, student
-from tasks.ensemble import ensemble, members
 from tasks.evaluate import evaluate
 from tasks.learning.job import Job
-from tasks.plan import DERIVED, ENSEMBLE, STUDENT, Plan, plan
-from tasks.select import select
-from tasks.train import train
 
 SETS = ("trec6", "banking77", "sms_spam", "ag_news_40k", "thucnews_titles_45k")
 REFERENCES = ("svm", "fasttext")

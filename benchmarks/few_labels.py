@@ -19,14 +19,14 @@ from benchmarks.references import figures, support_vectors
 from tasks.base.machine import open_model
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Budget, DataSettings, SourceSettings, TrainSettings
+from tasks.candidates.plan import plan
+from tasks.candidates.select import select
 from tasks.conversion.convert import export_graph
 from tasks.data.ingest import ingest
 from tasks.data.preprocess import preprocess
 from tasks.data.validate import validate
 from tasks.kinds.registry import KINDS
 from tasks.learning.examples import rows_of
-from tasks.plan import plan
-from tasks.select import select
 
 JUDGED = 2_000
 

@@ -60,9 +60,9 @@ def _split(before: Checked, folder: Path) -> Dataset:
 
 def _train(before: Dataset, folder: Path) -> Converted:
     # TensorFlow takes memory that the stages before this one do without.
+    from tasks.candidates.train import train
     from tasks.conversion.convert import convert
     from tasks.learning.job import Job
-    from tasks.train import train
 
     hyper = {"epochs": 1, "seconds": None}
     trained = train("bag", Job(before, folder / "train", TrainSettings(), "standard", SEED, hyper))

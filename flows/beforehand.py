@@ -7,9 +7,9 @@ from bentos.text_classifier.keys import KeyProblem, provider_of
 from flows.config import RetrainConfig
 from tasks.base.errors import InputError
 from tasks.base.settings import SecuritySettings
+from tasks.candidates.plan import check_names
 from tasks.data.sources import check_query
 from tasks.gate import read_cases
-from tasks.plan import check_names
 from tasks.serving.protection import check_address
 from tasks.signing import usable_signer, usable_verifier
 

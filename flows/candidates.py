@@ -16,12 +16,12 @@ from tasks.base.machine import has_gpu
 from tasks.base.manifests import Candidate, Dataset, Selection
 from tasks.base.progress import Progress
 from tasks.base.settings import Effort, TrainSettings
+from tasks.candidates.plan import ENSEMBLE, STUDENT, Plan
+from tasks.candidates.refit import refit_dataset
+from tasks.candidates.search import found
+from tasks.candidates.select import judged_on, over_seeds, undecided
 from tasks.data.personal_data import redactor
 from tasks.learning.job import Job
-from tasks.plan import ENSEMBLE, STUDENT, Plan
-from tasks.refit import refit_dataset
-from tasks.search import found
-from tasks.select import judged_on, over_seeds, undecided
 
 SLOWER = 5.0
 """A student is worth its time when the best candidate needs so many times the fastest one's."""
@@ -62,17 +62,17 @@ class _Training:
     trials: int
 
     def whole(self, folds: int, folder: Path, progress: Progress) -> Candidate:
-        from tasks.train import train
+        from tasks.candidates.train import train
 
         return train(self.name, self._job(folder, progress), folds)
 
     def fold(self, number: int, folder: Path, progress: Progress) -> None:
-        from tasks.train import train_fold
+        from tasks.candidates.train import train_fold
 
         train_fold(self.name, self._job(folder, progress), number)
 
     def trial_seat(self, number: int, folder: Path, progress: Progress) -> None:
-        from tasks.train import train_trials
+        from tasks.candidates.train import train_trials
 
         train_trials(self.name, self._job(folder, progress), number)
 
@@ -97,7 +97,7 @@ class Candidates:
         candidates = self._with_more_seeds(self._train(self.planned.names, dataset, self.planned.folds), dataset)
         skipped = dict(self.planned.skipped)
         if ENSEMBLE in self.planned.derived:
-            from tasks.ensemble import members
+            from tasks.candidates.ensemble import members
 
             chosen = members(candidates, dataset, self.config.train, self.config)
             if len(chosen) > 1:
@@ -199,7 +199,7 @@ class Candidates:
         return None if name == "local" else task_runner(name, at_a_time, config.runner_address, threads=CPUS)
 
     def _join(self, chosen: list[Candidate], dataset: Dataset) -> Candidate:
-        from tasks.ensemble import ensemble
+        from tasks.candidates.ensemble import ensemble
 
         config, effort = self.config, self.effort
 
@@ -209,7 +209,7 @@ class Candidates:
         return self.stages.run(f"train {ENSEMBLE}", work, (dataset, *chosen, config.train, config.seed), _summary)
 
     def _teach(self, teacher: Candidate, dataset: Dataset) -> Candidate:
-        from tasks.distillation import student
+        from tasks.candidates.distillation import student
 
         config, effort = self.config, self.effort
         asked = STUDENT in config.train.candidates or config.train.unlabelled is not None

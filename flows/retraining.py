@@ -30,15 +30,15 @@ from tasks.base.manifests import (
 )
 from tasks.base.progress import Progress, within
 from tasks.base.settings import Budget, Effort
+from tasks.candidates.plan import Plan, plan
+from tasks.candidates.select import select
 from tasks.data.personal_data import keyed_content
 from tasks.deploy import deploy
 from tasks.drift import reference_statistics
 from tasks.gate import gate
 from tasks.package import bento_model, package
-from tasks.plan import Plan, plan
 from tasks.report import RunReport, model_card
 from tasks.retention import prune
-from tasks.select import select
 from tasks.serving.record import read_live
 from tasks.smoke import known_answers
 

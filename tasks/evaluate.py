@@ -18,12 +18,12 @@ from tasks.base.machine import open_model
 from tasks.base.manifests import Candidate, Dataset, Evaluation, Variant, content_of
 from tasks.base.progress import Progress, saying, silent, within
 from tasks.calibrate import calibrate, calibration_of
+from tasks.candidates.select import held_out
 from tasks.data.rows import Rows
 from tasks.kinds.figures import Outcome, measure, proportion
 from tasks.kinds.registry import KINDS, outcome_of
 from tasks.label_errors import MOST_ROWS, cross_validated_scores, rank_label_errors
 from tasks.learning.examples import read_part, rows_of
-from tasks.select import held_out
 from tasks.slices import slices
 
 _SPLIT_COLUMNS = {"text", "label", "target", "weight", "group", "source", "line"}

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from tasks.base.manifests import Evaluation
 from tasks.base.pages.wording import interval, percent
+from tasks.candidates.select import pareto
 from tasks.report.run import RunReport
-from tasks.select import pareto
 
 _WELL_CALIBRATED = 0.02
 

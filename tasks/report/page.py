@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 from tasks.base.files import write_whole
 from tasks.base.pages.templates import templates
 from tasks.base.pages.wording import metric_name
+from tasks.candidates.select import pareto
 from tasks.kinds.registry import KINDS
 from tasks.report import charts
 from tasks.report.findings import findings, headline
 from tasks.report.run import RunReport, hashes
-from tasks.select import pareto
 
 MOST_ROWS = 30
 """Of a table of texts."""

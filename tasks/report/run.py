@@ -25,8 +25,8 @@ from tasks.base.manifests import (
     Table,
     Verdict,
 )
+from tasks.candidates.select import pareto
 from tasks.data.sources import shown
-from tasks.select import pareto
 
 
 def _shown_within(value: Any) -> Any:

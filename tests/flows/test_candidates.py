@@ -16,7 +16,7 @@ from flows.stages import Stages
 from flows.task_runners import RunnerName
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import TrainSettings
-from tasks.plan import Plan
+from tasks.candidates.plan import Plan
 from tests.tasks.toy import make_dataset
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]

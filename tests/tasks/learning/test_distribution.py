@@ -14,7 +14,7 @@ import pytest
 
 from tasks.base.errors import InputError
 from tasks.base.settings import TrainSettings
-from tasks.worker import WorkerJob
+from tasks.candidates.multi_worker import WorkerJob
 from tests.conftest import ROOT
 from tests.tasks.toy import make_dataset
 
@@ -65,7 +65,9 @@ def start_workers(job: Path) -> list[subprocess.Popen[bytes]]:
         environment = os.environ | {"TF_CONFIG": json.dumps(config), "PYTHONPATH": str(ROOT)}
         with (job.parent / f"log_{index}").open("wb") as log:
             processes.append(
-                subprocess.Popen([sys.executable, "-m", "tasks.worker", str(job)], env=environment, stderr=log)
+                subprocess.Popen(
+                    [sys.executable, "-m", "tasks.candidates.multi_worker", str(job)], env=environment, stderr=log
+                )
             )
     return processes
 

@@ -8,9 +8,9 @@ import pytest
 from tasks.base.errors import InputError
 from tasks.base.manifests import Dataset
 from tasks.base.settings import TrainSettings
+from tasks.candidates.plan import plan
 from tasks.learning.job import Job
 from tasks.models.architectures import architectures
-from tasks.plan import plan
 from tests.tasks.toy import make_dataset
 
 

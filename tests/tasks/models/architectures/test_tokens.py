@@ -9,12 +9,12 @@ from bentos.text_classifier.manifest import MANIFEST, TokenSettings, parse
 from bentos.text_classifier.model import TextModel
 from tasks.base.errors import InputError
 from tasks.base.settings import TrainSettings
+from tasks.candidates.plan import plan
 from tasks.conversion.convert import convert, load_keras
 from tasks.data.rows import Rows
 from tasks.learning.job import Job
 from tasks.models.architectures import architectures
 from tasks.models.pretrained.folder import open_folder
-from tasks.plan import plan
 from tests.tasks.models.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from bentos.text_classifier.model import TextModel
 from tasks.base.errors import InputError
 from tasks.base.manifests import Candidate, Dataset
+from tasks.candidates.cross_validation import cross_validate, held_out_logits, judged
 from tasks.conversion.convert import export_graph
-from tasks.cross_validation import cross_validate, held_out_logits, judged
 from tasks.learning.examples import read_part
 from tasks.learning.job import Architecture, Job
 from tasks.models.architectures import architectures
@@ -29,7 +29,7 @@ def train(name: str, job: Job, folds: int = 0) -> Candidate:
     structure = _structure(name)
     held_out = cross_validate(job, structure.fit, folds) if folds else None
     if job.trials and structure.space:
-        from tasks.search import search
+        from tasks.candidates.search import search
 
         candidate = search(job, structure, job.trials)
     else:
@@ -46,7 +46,7 @@ def train_fold(name: str, job: Job, number: int) -> None:
 
 def train_trials(name: str, job: Job, seat: int) -> None:
     """Some of the trials of what `train` will do in the same folder, beside others in other seats."""
-    from tasks.search import take_part
+    from tasks.candidates.search import take_part
 
     take_part(job, _structure(name), job.trials, seat)
 

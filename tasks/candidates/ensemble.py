@@ -12,17 +12,17 @@ import numpy as np
 from bentos.text_classifier.manifest import MANIFEST, EncoderSettings, parse
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Budget, TrainSettings
+from tasks.candidates.cross_validation import HELD_OUT, judged
+from tasks.candidates.plan import MOST_MEMBERS
+from tasks.candidates.select import comparable, held_out
+from tasks.candidates.train import latency
 from tasks.conversion.convert import load_keras
-from tasks.cross_validation import HELD_OUT, judged
 from tasks.kinds.registry import KINDS
 from tasks.learning.backend import keras
 from tasks.learning.candidate import VALIDATION_LOGITS, save
 from tasks.learning.examples import rows_of
 from tasks.learning.job import Job
 from tasks.learning.training import Trained
-from tasks.plan import MOST_MEMBERS
-from tasks.select import comparable, held_out
-from tasks.train import latency
 
 NAME = "ensemble"
 

@@ -9,7 +9,7 @@ from bentos.text_classifier.manifest import Manifest
 from tasks.base.errors import InputError
 from tasks.base.manifests import Candidate, Dataset, Selection
 from tasks.base.settings import Budget, TrainSettings
-from tasks.cross_validation import HELD_OUT, pooled_targets
+from tasks.candidates.cross_validation import HELD_OUT, pooled_targets
 from tasks.kinds.figures import drawn
 from tasks.kinds.registry import KINDS, outcome_of, standard_error
 from tasks.learning.candidate import VALIDATION_LOGITS, VALIDATION_TARGETS

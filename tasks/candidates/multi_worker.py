@@ -1,4 +1,4 @@
-"""One of several machines that train a model together: `python -m tasks.worker JOB.json`.
+"""One of several machines that train a model together: `python -m tasks.candidates.multi_worker JOB.json`.
 
 Every worker runs the same command with its own TF_CONFIG, over a folder that all can read and
 write; docs/scale-out.md has a template for Kubernetes. The chief leaves `candidate.json` beside the
@@ -43,8 +43,8 @@ def run(path: Path) -> None:
     except (OSError, ValidationError) as error:
         raise InputError(f"{path}: no job of a worker: {error}") from error
     # Devices are set up when TensorFlow is first used, so it is imported only now.
+    from tasks.candidates.train import train
     from tasks.learning.distribution import place
-    from tasks.train import train
 
     candidate = train(work.architecture, work.job())
     if place(work.train)[0] == 0:

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import TrainSettings
-from tasks.cross_validation import HELD_OUT, cross_validate, fold_dataset, fold_rows, judged, pooled_targets
+from tasks.candidates.cross_validation import HELD_OUT, cross_validate, fold_dataset, fold_rows, judged, pooled_targets
 from tasks.data.rows import Rows
 from tasks.learning.examples import rows_of
 from tasks.learning.job import Job

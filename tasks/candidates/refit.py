@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.base.manifests import Dataset
-from tasks.cross_validation import with_parts
+from tasks.candidates.cross_validation import with_parts
 
 KEPT_BACK = 0.2
 """Share of the validation part that is not trained on even then, at least `LEAST` rows or half of it.

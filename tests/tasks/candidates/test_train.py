@@ -8,8 +8,8 @@ import pytest
 
 from tasks.base.errors import InputError
 from tasks.base.settings import TrainSettings
+from tasks.candidates.train import train
 from tasks.learning.job import Job
-from tasks.train import train
 from tests.tasks.toy import make_dataset
 
 

@@ -7,11 +7,11 @@ import pytest
 from bentos.text_classifier.model import TextModel
 from tasks.base.manifests import Candidate, Dataset, TaskName
 from tasks.base.settings import Budget, TrainSettings
+from tasks.candidates.ensemble import ensemble, members
+from tasks.candidates.train import train
 from tasks.conversion.convert import convert
-from tasks.ensemble import ensemble, members
 from tasks.learning.examples import rows_of
 from tasks.learning.job import Job
-from tasks.train import train
 from tests.tasks.judged import LABELS, candidate, dataset, rows
 from tests.tasks.models.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset

@@ -7,9 +7,9 @@ import pytest
 from tasks.base.errors import InputError
 from tasks.base.manifests import Candidate, Dataset, Selection
 from tasks.base.settings import Budget, TrainSettings
-from tasks.cross_validation import HELD_OUT, pooled_targets
+from tasks.candidates.cross_validation import HELD_OUT, pooled_targets
+from tasks.candidates.select import over_seeds, pareto, select, undecided
 from tasks.learning.examples import rows_of
-from tasks.select import over_seeds, pareto, select, undecided
 from tests.tasks.judged import LABELS, candidate, dataset, rows
 
 

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.base.manifests import Dataset
+from tasks.candidates.refit import refit_dataset
 from tasks.data.rows import Rows
-from tasks.refit import refit_dataset
 from tests.tasks.judged import dataset, rows
 
 

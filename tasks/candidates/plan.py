@@ -9,7 +9,7 @@ from tasks.base.errors import InputError
 from tasks.base.machine import machine_speed
 from tasks.base.manifests import Dataset, Record
 from tasks.base.settings import Effort, Metric, TrainSettings
-from tasks.costs import estimate
+from tasks.candidates.costs import estimate
 from tasks.kinds.registry import KINDS
 from tasks.learning.job import Architecture, hyper_of
 from tasks.models.architectures import architectures, is_private

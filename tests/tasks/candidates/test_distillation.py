@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from bentos.text_classifier.personal_data import Redactor
-from tasks import distillation
 from tasks.base.manifests import Candidate, TaskName
 from tasks.base.settings import OptimiseSettings, TrainSettings
+from tasks.candidates import distillation
+from tasks.candidates.distillation import student, taught
+from tasks.candidates.train import train
 from tasks.data.rows import Rows
 from tasks.data.sealed_files import seal_file
-from tasks.distillation import student, taught
 from tasks.learning.job import Job
-from tasks.train import train
 from tests.tasks.keys import key_file
 from tests.tasks.toy import make_dataset
 

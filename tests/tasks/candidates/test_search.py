@@ -9,8 +9,8 @@ import pytest
 
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Effort, TrainSettings
+from tasks.candidates.search import FOLDER, search, take_part
 from tasks.learning.job import Job, Range
-from tasks.search import FOLDER, search, take_part
 from tests.tasks.judged import candidate, dataset, rows
 
 

@@ -5,7 +5,7 @@ import pytest
 from tasks.base.errors import InputError
 from tasks.base.manifests import Dataset
 from tasks.base.settings import Effort, PrivacySettings, TrainSettings
-from tasks.plan import Plan, plan
+from tasks.candidates.plan import Plan, plan
 from tests.tasks.toy import make_dataset
 
 

@@ -25,17 +25,17 @@ from tasks.base.machine import open_model
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.progress import within
 from tasks.base.settings import Budget, OptimiseSettings, SourceSettings
+from tasks.candidates.cross_validation import with_files
+from tasks.candidates.select import held_out
+from tasks.candidates.train import latency
 from tasks.conversion.convert import export_graph
 from tasks.conversion.optimise import optimise
-from tasks.cross_validation import with_files
 from tasks.data.personal_data import without_personal_data
 from tasks.data.rows import Rows
 from tasks.data.sources import Reading, source_of
 from tasks.kinds.registry import KINDS
 from tasks.learning.job import Job
 from tasks.models.architectures import architectures
-from tasks.select import held_out
-from tasks.train import latency
 
 NAME = "student"
 STRUCTURES: dict[str, dict[str, Any]] = {"bag": {}, "cnn": {"epochs": 20, "batch_size": 64, "dropout": 0.2}}
