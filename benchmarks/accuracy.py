@@ -45,8 +45,8 @@ from tasks.data.ingest import ingest
 from tasks.data.preprocess import preprocess
 from tasks.data.rows import Rows
 from tasks.data.validate import validate
-from tasks.evaluate import evaluate
 from tasks.learning.job import Job
+from tasks.verdict.evaluate import evaluate
 
 SETS = ("trec6", "banking77", "sms_spam", "ag_news_40k", "thucnews_titles_45k")
 REFERENCES = ("svm", "fasttext")

@@ -23,7 +23,6 @@ from bentos.text_classifier.scope import ScopeRule
 from tasks.base.manifests import Checked, Dataset
 from tasks.base.settings import DataSettings, TrainSettings, WatchSettings
 from tasks.base.workspace import engine
-from tasks.calibrate import calibrate
 from tasks.conversion.convert import convert
 from tasks.data.folding import add_fold, fold_expression
 from tasks.data.preprocess import preprocess
@@ -33,6 +32,7 @@ from tasks.drift.reference import MOST_ROWS, SCHEMA
 from tasks.drift.statistics import statistics
 from tasks.learning.job import Job
 from tasks.models.architectures import architectures
+from tasks.verdict.calibrate import calibrate
 from tests.conftest import datasets_folder
 
 MOST_TRAINING_ROWS = 16_000

@@ -28,7 +28,7 @@ from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.prediction_log import PredictionLog, observe
 from bentos.text_classifier.scope import ScopeRule
 from bentos.text_classifier.settings import RECORDS_VARIABLE, ServiceSettings
-from tasks.scope import fit_scope
+from tasks.verdict.scope import fit_scope
 from tests.bentos.model_folder import WORDS, sentence, tokens_folder
 from tests.bentos.serving import Process, worker
 

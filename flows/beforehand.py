@@ -9,9 +9,9 @@ from tasks.base.errors import InputError
 from tasks.base.settings import SecuritySettings
 from tasks.candidates.plan import check_names
 from tasks.data.sources import check_query
-from tasks.gate import read_cases
 from tasks.serving.protection import check_address
 from tasks.signing import usable_signer, usable_verifier
+from tasks.verdict.gate import read_cases
 
 
 def check(config: RetrainConfig) -> None:

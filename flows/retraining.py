@@ -35,12 +35,12 @@ from tasks.candidates.select import select
 from tasks.data.personal_data import keyed_content
 from tasks.deploy import deploy
 from tasks.drift import reference_statistics
-from tasks.gate import gate
 from tasks.package import bento_model, package
 from tasks.report import RunReport, model_card
 from tasks.retention import prune
 from tasks.serving.record import read_live
 from tasks.smoke import known_answers
+from tasks.verdict.gate import gate
 
 KNOWN_ROWS = 20
 LIBRARIES = (
@@ -184,7 +184,7 @@ class Retraining:
         picked, chosen = self.optimised.picked, self.selection.chosen
 
         def work(folder: Path, progress: Progress) -> Evaluation:
-            from tasks.evaluate import evaluate
+            from tasks.verdict.evaluate import evaluate
 
             judging = within(progress, 0.0, 0.95)
             made = evaluate(picked, chosen, self.dataset, self.config.seed, folder, self.judged, judging)

@@ -20,7 +20,7 @@ from bentos.text_classifier.prediction_log import (
 )
 from bentos.text_classifier.scope import ScopeRule
 from bentos.text_classifier.settings import ServiceSettings
-from tasks.scope import fit_scope
+from tasks.verdict.scope import fit_scope
 from tests.bentos.model_folder import grams_folder
 
 

@@ -20,7 +20,7 @@ from tasks.base.manifests import Dataset, Profile
 from tasks.base.settings import WatchSettings
 from tasks.drift import DriftReport, monitor, reference_statistics
 from tasks.kinds.figures import proportion
-from tasks.scope import fit_scope
+from tasks.verdict.scope import fit_scope
 from tests.bentos.model_folder import WORDS, grams_folder
 from tests.bentos.serving import client
 

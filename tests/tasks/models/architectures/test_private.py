@@ -8,12 +8,12 @@ from bentos.text_classifier.manifest import MANIFEST, parse
 from bentos.text_classifier.model import TextModel
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import PrivacySettings, TrainSettings
-from tasks.calibrate import calibrate
 from tasks.conversion.convert import convert
 from tasks.data.rows import Rows
 from tasks.learning.job import Job
 from tasks.learning.privacy import spent
 from tasks.models.architectures import architectures, is_private
+from tasks.verdict.calibrate import calibrate
 from tests.tasks.models.pretrained.reference import make_folder
 from tests.tasks.toy import make_dataset
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pyarrow as pa
 
-from tasks.slices import slices
+from tasks.verdict.slices import slices
 
 
 def test_a_weaker_kind_of_text_is_found_and_the_others_are_not_blamed() -> None:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from tasks.label_errors import cross_validated_scores, rank_label_errors
+from tasks.verdict.label_errors import cross_validated_scores, rank_label_errors
 from tests.bentos.model_folder import WORDS
 from tests.tasks.judged import LABELS, rows
 

@@ -6,7 +6,7 @@ import pytest
 from bentos.text_classifier.decoding import DECODERS
 from bentos.text_classifier.manifest import MANIFEST
 from bentos.text_classifier.model import TextModel
-from tasks.calibrate import calibrate
+from tasks.verdict.calibrate import calibrate
 from tests.bentos.model_folder import WORDS, grams_folder, sentence, with_manifest
 from tests.tasks.judged import LABELS, dataset, noisy_dataset
 

@@ -8,9 +8,9 @@ import pytest
 from bentos.text_classifier.model import TextModel
 from tasks.base.errors import InputError
 from tasks.base.manifests import Dataset, Evaluation, content_of
-from tasks.evaluate import evaluate
 from tasks.learning.candidate import VALIDATION_LOGITS
 from tasks.learning.examples import rows_of
+from tasks.verdict.evaluate import evaluate
 from tests.bentos.model_folder import WORDS, grams_folder
 from tests.tasks.judged import LABELS, candidate, dataset, noisy_dataset, rows, served, variant
 

@@ -17,14 +17,14 @@ from tasks.base.errors import InputError
 from tasks.base.machine import open_model
 from tasks.base.manifests import Candidate, Dataset, Evaluation, Variant, content_of
 from tasks.base.progress import Progress, saying, silent, within
-from tasks.calibrate import calibrate, calibration_of
 from tasks.candidates.select import held_out
 from tasks.data.rows import Rows
 from tasks.kinds.figures import Outcome, measure, proportion
 from tasks.kinds.registry import KINDS, outcome_of
-from tasks.label_errors import MOST_ROWS, cross_validated_scores, rank_label_errors
 from tasks.learning.examples import read_part, rows_of
-from tasks.slices import slices
+from tasks.verdict.calibrate import calibrate, calibration_of
+from tasks.verdict.label_errors import MOST_ROWS, cross_validated_scores, rank_label_errors
+from tasks.verdict.slices import slices
 
 _SPLIT_COLUMNS = {"text", "label", "target", "weight", "group", "source", "line"}
 

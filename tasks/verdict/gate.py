@@ -14,7 +14,7 @@ from tasks.base.errors import InputError
 from tasks.base.machine import open_model
 from tasks.base.manifests import Evaluation, Optimised, Verdict
 from tasks.base.settings import Budget, GateSettings
-from tasks.evaluate import answers
+from tasks.verdict.evaluate import answers
 
 FEW_ROWS = 20
 """A class with fewer test rows is not held to the recall floor: its recall is mostly chance."""

@@ -14,7 +14,7 @@ from tasks.base.manifests import Dataset
 from tasks.kinds.figures import Bins, Outcome
 from tasks.kinds.registry import KINDS, outcome_of
 from tasks.learning.examples import rows_of, training_texts
-from tasks.scope import fit_scope
+from tasks.verdict.scope import fit_scope
 
 SCOPE_TEXTS = 200_000
 """Training texts that the scope rule remembers n-grams of."""

@@ -9,7 +9,7 @@ from bentos.text_classifier.model import TextModel
 from tasks.base.errors import InputError
 from tasks.base.manifests import Evaluation, Figure, Verdict
 from tasks.base.settings import Budget, GateSettings
-from tasks.gate import better, gate, read_cases
+from tasks.verdict.gate import better, gate, read_cases
 from tests.bentos.model_folder import WORDS, grams_folder, sentence
 from tests.tasks.judged import LABELS, optimised, served, variant
 
