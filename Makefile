@@ -65,4 +65,4 @@ lock: $(READY)
 
 # What the bento needs to serve, as a hashed part of the lock file.
 requirements: $(READY)
-	@$(BIN)/python -m tasks.requirements
+	@$(BIN)/python -m tasks.release.requirements

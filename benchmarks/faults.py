@@ -25,7 +25,7 @@ from benchmarks.live_system import CLIENTS, ROWS, LiveSystem, Ran, free_port, un
 from tasks.base.errors import DeploymentError
 from tasks.base.manifests import Package
 from tasks.deploy import deploy, rollback
-from tasks.package import bento_model
+from tasks.release.package import bento_model
 from tasks.serving import lifecycle, processes
 from tasks.serving.processes import Role
 

@@ -4,9 +4,9 @@ from pydantic import BaseModel, ConfigDict
 
 from flows import command_line
 from flows.console import current
-from tasks.audit import audit
 from tasks.base.errors import PipelineError
 from tasks.base.state import state_folder
+from tasks.release.audit import audit
 from tasks.served_model import served_bento
 
 

@@ -19,8 +19,8 @@ from tasks.drift import DriftReport, monitor
 from tasks.drift.history import remember
 from tasks.drift.page import headline, write_page
 from tasks.drift.reference import REFERENCE
-from tasks.package import bento_model
 from tasks.registry import write_registry
+from tasks.release.package import bento_model
 from tasks.serving.record import Live, read_live
 
 DRIFT = "model-service.drift"

@@ -14,7 +14,6 @@ from flows.console import Console
 from flows.preparation import ACCEPTED_STATISTICS, EMBEDDED, Preparation
 from flows.publish import percent
 from flows.stages import Stages, code_content
-from tasks import export
 from tasks.base.errors import GateRefused
 from tasks.base.files import write_whole
 from tasks.base.manifests import (
@@ -35,7 +34,8 @@ from tasks.candidates.select import select
 from tasks.data.personal_data import keyed_content
 from tasks.deploy import deploy
 from tasks.drift import reference_statistics
-from tasks.package import bento_model, package
+from tasks.release import export
+from tasks.release.package import bento_model, package
 from tasks.report import RunReport, model_card
 from tasks.retention import prune
 from tasks.serving.record import read_live

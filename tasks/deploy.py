@@ -12,7 +12,7 @@ import httpx
 from tasks.base.errors import DeploymentError, InputError
 from tasks.base.manifests import Deployment, Package, content_of
 from tasks.base.settings import SecuritySettings, ServeSettings
-from tasks.package import NAME, bento_source, store
+from tasks.release.package import NAME, bento_source, store
 from tasks.serving import control, lifecycle, processes, protection
 from tasks.serving.listener import open_listener
 from tasks.serving.record import Live, Version, count_from_now, note, read_live

@@ -19,7 +19,7 @@ from tasks.base.files import write_whole
 from tasks.base.manifests import Record
 from tasks.data.personal_data import is_text, keyed_content
 from tasks.data.sealed_files import MAGIC
-from tasks.package import NAME, store
+from tasks.release.package import NAME, store
 
 FORGOTTEN = "[forgotten]"
 _LEAST = 4

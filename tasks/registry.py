@@ -17,7 +17,7 @@ from tasks.base.pages.templates import templates
 from tasks.base.remembered import lines, remembered
 from tasks.drift.charts import accuracy_chart
 from tasks.drift.history import looks
-from tasks.package import NAME, store
+from tasks.release.package import NAME, store
 from tasks.serving.record import history, read_live
 
 PAGE = "registry.html"

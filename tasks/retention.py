@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tasks.base.manifests import Record
-from tasks.package import NAME, store
+from tasks.release.package import NAME, store
 from tasks.serving import control
 from tasks.serving.record import forget_versions, read_live
 

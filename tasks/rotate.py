@@ -7,7 +7,7 @@ from bentos.text_classifier.manifest import WRAPPED_KEY
 from bentos.text_classifier.sealing import SealProblem, rewrap
 from tasks.base.errors import InputError
 from tasks.base.files import write_whole
-from tasks.package import NAME, bento_model, store
+from tasks.release.package import NAME, bento_model, store
 from tasks.serving.record import LIVE, note, read_live
 
 

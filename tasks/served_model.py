@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.base.errors import InputError
-from tasks.package import NAME, bento_model, store
+from tasks.release.package import NAME, bento_model, store
 from tasks.serving.record import read_live
 
 

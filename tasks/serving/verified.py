@@ -11,8 +11,8 @@ from typing import NoReturn
 
 from tasks.base.errors import PipelineError
 from tasks.base.settings import SigstoreSettings
-from tasks.package import bento_source
-from tasks.signing import verify
+from tasks.release.package import bento_source
+from tasks.release.signing import verify
 
 
 def main(trusted: str, bento: str, *command: str) -> NoReturn:

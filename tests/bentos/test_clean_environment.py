@@ -20,8 +20,8 @@ import pytest
 
 from tasks.base.manifests import Package
 from tasks.base.settings import ServeSettings
-from tasks.package import bento_source, package
-from tasks.requirements import SERVING, locked
+from tasks.release.package import bento_source, package
+from tasks.release.requirements import SERVING, locked
 from tasks.serving import processes
 from tasks.serving.listener import spare_port
 from tests.tasks.serving.bento import evaluation, known

@@ -5,9 +5,9 @@ from pydantic import ValidationError
 
 from flows.beforehand import check
 from flows.config import RetrainConfig
-from tasks import export
 from tasks.base.errors import InputError
 from tasks.conversion.optimise import VARIANTS
+from tasks.release import export
 
 
 def refusal(**parameters: object) -> str:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from flows.verify import VerifyConfig
-from tasks.signing import sign
+from tasks.release.signing import sign
 from tests.conftest import ROOT
 from tests.tasks.keys import signing_key
 from tests.tasks.serving.bento import lay_out

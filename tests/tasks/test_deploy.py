@@ -18,7 +18,7 @@ from tasks.base.manifests import Deployment, Package
 from tasks.base.settings import ServeSettings
 from tasks.data.prediction_log import read_predictions
 from tasks.deploy import deploy, rollback
-from tasks.package import bento_model
+from tasks.release.package import bento_model
 from tasks.serving import lifecycle, processes
 from tasks.serving.record import Version, history, read_live
 from tests.tasks.serving.bento import SERVE, known, lay_out

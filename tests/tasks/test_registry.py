@@ -6,8 +6,8 @@ import pytest
 from tasks.base.settings import ServeSettings
 from tasks.drift.history import remember
 from tasks.drift.report import DriftReport
-from tasks.package import NAME, store
 from tasks.registry import RUNS, Versions, disk, runs, versions, write_registry
+from tasks.release.package import NAME, store
 from tasks.retention import prune
 from tasks.serving.record import Version, change_live, note
 

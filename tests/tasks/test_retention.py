@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.base.settings import ServeSettings
-from tasks.package import NAME
+from tasks.release.package import NAME
 from tasks.retention import prune
 from tasks.serving.record import Version, change_live, read_live
 

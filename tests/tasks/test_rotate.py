@@ -11,10 +11,10 @@ from bentos.text_classifier.sealing import seal_folder
 from tasks.base.errors import InputError
 from tasks.base.files import write_whole
 from tasks.base.settings import SecuritySettings
-from tasks.package import bento_model
+from tasks.release.package import bento_model
+from tasks.release.signing import sign, verify
 from tasks.rotate import rotate
 from tasks.serving.record import LIVE, Live, Version, history, read_live
-from tasks.signing import sign, verify
 from tests.tasks.keys import key_file, signing_key
 from tests.tasks.serving.bento import SERVE, lay_out
 

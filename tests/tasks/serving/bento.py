@@ -16,7 +16,7 @@ from bentos.text_classifier import manifest
 from bentos.text_classifier.settings import SETTINGS
 from tasks.base.manifests import Evaluation, Package, content_of
 from tasks.base.settings import RolloutSettings, ServeSettings
-from tasks.package import IN_BENTO, NAME, SOURCE, bento_model, bento_source
+from tasks.release.package import IN_BENTO, NAME, SOURCE, bento_model, bento_source
 from tests.bentos.model_folder import WORDS, grams_folder
 
 SERVE = ServeSettings(port=0, workers=1, rollout=RolloutSettings(watch_minutes=0))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tasks.package import bento_model
+from tasks.release.package import bento_model
 from tasks.serving import lifecycle, processes
 from tasks.serving.processes import Role
 from tasks.serving.record import Version, history

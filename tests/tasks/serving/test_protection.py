@@ -18,11 +18,11 @@ from tasks.base.errors import DeploymentError, InputError
 from tasks.base.manifests import Package
 from tasks.base.settings import SecuritySettings
 from tasks.deploy import deploy
-from tasks.package import bento_model
+from tasks.release.package import bento_model
+from tasks.release.signing import sign
 from tasks.serving import keys, lifecycle
 from tasks.serving.protection import check_address
 from tasks.serving.record import history
-from tasks.signing import sign
 from tests.tasks.keys import certificate, key_file, signing_key
 from tests.tasks.serving.bento import SERVE, known, lay_out
 

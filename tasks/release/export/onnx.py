@@ -6,7 +6,7 @@ import numpy as np
 
 from bentos.text_classifier.model import TextModel
 from tasks.base.manifests import Converted, Evaluation
-from tasks.export import TEXTS, Form, copy_contract, copy_graph, register
+from tasks.release.export import TEXTS, Form, copy_contract, copy_graph, register
 
 
 def write(converted: Converted, evaluation: Evaluation, folder: Path) -> None:

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from bentos.text_classifier.manifest import GRAPH
 from tasks.base.errors import InputError, PipelineError
 from tasks.base.manifests import Converted, Evaluation
-from tasks.export import Form, export, forms, parse
+from tasks.release.export import Form, export, forms, parse
 from tests.tasks.serving.bento import evaluation, turned
 
 
@@ -95,7 +95,7 @@ def test_an_export_that_answers_otherwise_is_refused_and_gone(
 ) -> None:
     form = forms()["onnx"]
     off = Form("off", form.write, lambda folder: form.check(folder) + np.float32(0.5), form.reference)
-    monkeypatch.setattr("tasks.export._REGISTRY", {"off": off})
+    monkeypatch.setattr("tasks.release.export._REGISTRY", {"off": off})
     with pytest.raises(PipelineError, match=r"the off export answers otherwise: its logits differ by up to 0.5"):
         export("off", tmp_path / "out", converted, evaluated)
     assert list((tmp_path / "out").iterdir()) == []

@@ -1,6 +1,6 @@
 """`bentos/text_classifier/requirements.txt`: the part of the project's lock that serving needs.
 
-Run `python -m tasks.requirements` after a change of `requirements.in` there or of the lock.
+Run `python -m tasks.release.requirements` after a change of `requirements.in` there or of the lock.
 """
 
 import re
@@ -16,7 +16,7 @@ from tasks.base.state import ROOT
 LOCK = ROOT / "requirements.lock"
 NEEDED = ROOT / "bentos" / "text_classifier" / "requirements.in"
 SERVING = NEEDED.with_suffix(".txt")
-_HEADER = "# The part of the project's lock that serving needs; made by: python -m tasks.requirements\n"
+_HEADER = "# The part of the project's lock that serving needs; made by: python -m tasks.release.requirements\n"
 
 
 def serving_requirements(lock: Path = LOCK, needed: Path = NEEDED) -> str:

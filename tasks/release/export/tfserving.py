@@ -8,7 +8,7 @@ import numpy as np
 from bentos.text_classifier.encoding import LOADERS
 from bentos.text_classifier.manifest import MANIFEST, parse
 from tasks.base.manifests import Converted, Evaluation
-from tasks.export import TEXTS, Form, copy_contract, register
+from tasks.release.export import TEXTS, Form, copy_contract, register
 
 EXTRA = "assets.extra"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.base.errors import InputError, PipelineError
-from tasks.sbom import SBOM
+from tasks.release.sbom import SBOM
 
 PACKAGE = "pip-audit==2.10.1"
 _PROGRAM = (sys.executable, "-m", "pip_audit")

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tasks import audit as module
-from tasks.audit import Vulnerability, audit
 from tasks.base.errors import InputError, PipelineError
 from tasks.data import person_names
-from tasks.sbom import write_sbom
+from tasks.release import audit as module
+from tasks.release.audit import Vulnerability, audit
+from tasks.release.sbom import write_sbom
 from tests.conftest import ROOT
 
 PINNED = {"alpha": "1.0", "beta-gamma": "2.1"}

@@ -24,10 +24,10 @@ from tasks.base.errors import DeploymentError, InputError
 from tasks.base.manifests import Package
 from tasks.base.settings import SecuritySettings, ServeSettings, SigstoreSettings
 from tasks.base.state import ROOT
-from tasks.package import bento_model, package
+from tasks.release.package import bento_model, package
+from tasks.release.signing import SIGNATURE, TOKEN_VARIABLE, sign, verify
 from tasks.serving import protection, verified
 from tasks.serving.record import Version
-from tasks.signing import SIGNATURE, TOKEN_VARIABLE, sign, verify
 from tasks.smoke import smoke
 from tests.bentos.model_folder import grams_folder
 from tests.tasks.keys import key_file, signing_key

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 
 from tasks.base.errors import InputError
-from tasks.requirements import LOCK, SERVING, locked, serving_requirements
+from tasks.release.requirements import LOCK, SERVING, locked, serving_requirements
 
 
 def test_the_services_requirements_are_the_locks_own_entries() -> None:
-    assert SERVING.read_text() == serving_requirements(), "run: python -m tasks.requirements"
+    assert SERVING.read_text() == serving_requirements(), "run: python -m tasks.release.requirements"
 
 
 def test_every_entry_is_pinned_with_a_hash_and_stands_so_in_the_lock() -> None:

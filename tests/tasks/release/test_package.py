@@ -13,11 +13,11 @@ from bentos.text_classifier import manifest
 from bentos.text_classifier.cpus import share
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.settings import SETTINGS
-from tasks import package as packaging
 from tasks.base.errors import DeploymentError
 from tasks.base.manifests import Package
 from tasks.base.settings import ServeSettings
-from tasks.package import CARD, IN_BENTO, bento_model, bento_source, package
+from tasks.release import package as packaging
+from tasks.release.package import CARD, IN_BENTO, bento_model, bento_source, package
 from tests.tasks.serving.bento import evaluation, known
 
 LINEAGE = {"data": "1" * 64, "code": "2" * 64, "model": "3" * 64}

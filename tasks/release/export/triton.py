@@ -10,8 +10,8 @@ from bentos.text_classifier.encoding import LOADERS
 from bentos.text_classifier.manifest import GRAPH, MANIFEST, parse
 from tasks.base.errors import PipelineError
 from tasks.base.manifests import Converted, Evaluation
-from tasks.export import TEXTS, Form, copy_contract, copy_graph, register
-from tasks.package import NAME
+from tasks.release.export import TEXTS, Form, copy_contract, copy_graph, register
+from tasks.release.package import NAME
 
 CONFIG = "config.pbtxt"
 REPOSITORY = "repository"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tasks.requirements import locked
+from tasks.release.requirements import locked
 
 SBOM = "sbom.cdx.json"
 _REQUIREMENTS = Path("env") / "python" / "requirements.txt"

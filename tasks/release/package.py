@@ -18,8 +18,8 @@ from tasks.base.errors import DeploymentError, InputError
 from tasks.base.manifests import Evaluation, Package, content_of
 from tasks.base.settings import SecuritySettings, ServeSettings
 from tasks.base.state import ROOT
-from tasks.sbom import write_sbom
-from tasks.signing import sign
+from tasks.release.sbom import write_sbom
+from tasks.release.signing import sign
 
 NAME = "text_classifier"
 SOURCE = ROOT / "bentos" / NAME
