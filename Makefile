@@ -47,10 +47,10 @@ up down status ui: $(READY)
 	@$(BIN)/python -m flows.system $@
 
 serve: $(READY)
-	@$(BIN)/python -m tasks.serving start
+	@$(BIN)/python -m tasks.deployment start
 
 stop: $(READY)
-	@$(BIN)/python -m tasks.serving stop
+	@$(BIN)/python -m tasks.deployment stop
 
 doctor: $(READY)
 	@$(BIN)/python -m flows.doctor

@@ -24,10 +24,10 @@ from pathlib import Path
 from benchmarks.live_system import CLIENTS, ROWS, LiveSystem, Ran, free_port, until
 from tasks.base.errors import DeploymentError
 from tasks.base.manifests import Package
-from tasks.deploy import deploy, rollback
+from tasks.deployment.deploy import deploy, rollback
+from tasks.deployment.supervisor import lifecycle, processes
+from tasks.deployment.supervisor.processes import Role
 from tasks.release.package import bento_model
-from tasks.serving import lifecycle, processes
-from tasks.serving.processes import Role
 
 RETRAINS = 30
 SWAPS = 10

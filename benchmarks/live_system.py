@@ -23,11 +23,11 @@ import psutil
 
 from flows.identity import living
 from tasks.base.state import ROOT
+from tasks.deployment.supervisor import lifecycle, processes
+from tasks.deployment.supervisor.record import Live, read_live
 from tasks.registry import disk
-from tasks.serving import lifecycle, processes
-from tasks.serving.record import Live, read_live
 from tests.end_to_end.labelled_text import rows as labelled
-from tests.tasks.serving.traffic import Connection
+from tests.tasks.deployment.supervisor.traffic import Connection
 
 ROWS = 240
 ASKED, ANSWER = "Please help, my refund is wrong since Monday", "billing/账单"

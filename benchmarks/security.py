@@ -43,8 +43,8 @@ from bentos.text_classifier.settings import ServiceSettings
 from tasks.base.errors import PipelineError
 from tasks.base.settings import SecuritySettings
 from tasks.data.sealed_files import seal_file, unseal_file
+from tasks.deployment.supervisor.protection import check_address
 from tasks.release.signing import sign, verify
-from tasks.serving.protection import check_address
 from tests.bentos.serving import worker
 from tests.tasks.keys import key_file, key_pair_files, signing_key
 

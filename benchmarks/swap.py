@@ -17,10 +17,10 @@ from typing import Any
 
 from tasks.base.manifests import Package
 from tasks.base.settings import ServeSettings
-from tasks.serving import lifecycle
-from tasks.serving.record import Version
-from tests.tasks.serving.bento import lay_out
-from tests.tasks.serving.traffic import traffic
+from tasks.deployment.supervisor import lifecycle
+from tasks.deployment.supervisor.record import Version
+from tests.tasks.deployment.supervisor.bento import lay_out
+from tests.tasks.deployment.supervisor.traffic import traffic
 
 LOADS = ({"kept": 16}, {"kept": 64}, {"fresh": 8}, {"kept": 32, "pause": 0.5}, {"kept": 16, "fresh": 4})
 

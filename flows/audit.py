@@ -6,8 +6,8 @@ from flows import command_line
 from flows.console import current
 from tasks.base.errors import PipelineError
 from tasks.base.state import state_folder
+from tasks.deployment.served_model import served_bento
 from tasks.release.audit import audit
-from tasks.served_model import served_bento
 
 
 class AuditConfig(BaseModel):

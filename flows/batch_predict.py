@@ -16,7 +16,7 @@ from tasks.base.settings import BatchSettings, KeySource, SourceSettings
 from tasks.base.state import state_folder
 from tasks.batch import outputs_of
 from tasks.data.sources import check_query, shown
-from tasks.served_model import served_model
+from tasks.deployment.served_model import served_model
 
 
 class BatchPredictConfig(BatchSettings):

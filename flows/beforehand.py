@@ -9,8 +9,8 @@ from tasks.base.errors import InputError
 from tasks.base.settings import SecuritySettings
 from tasks.candidates.plan import check_names
 from tasks.data.sources import check_query
+from tasks.deployment.supervisor.protection import check_address
 from tasks.release.signing import usable_signer, usable_verifier
-from tasks.serving.protection import check_address
 from tasks.verdict.gate import read_cases
 
 

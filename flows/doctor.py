@@ -16,8 +16,8 @@ from flows.system import server_port
 from tasks.base.machine import has_gpu
 from tasks.base.settings import ServeSettings
 from tasks.base.state import ROOT, state_folder
-from tasks.serving import lifecycle
-from tasks.serving.record import read_live
+from tasks.deployment.supervisor import lifecycle
+from tasks.deployment.supervisor.record import read_live
 
 Finding = tuple[bool, str]
 PACKAGES = ("prefect", "tensorflow", "keras", "tf2onnx", "onnxruntime-gpu", "bentoml", "great-expectations")

@@ -12,7 +12,7 @@ from flows.console import current
 from flows.exclusive import exclusive
 from tasks.base.settings import ServeSettings
 from tasks.base.state import state_folder
-from tasks.retention import prune
+from tasks.deployment.retention import prune
 from tasks.upkeep import compact, forget_files, trim_logs
 
 LARGEST_LOG = 10_000_000

@@ -32,14 +32,14 @@ from tasks.base.settings import Budget, Effort
 from tasks.candidates.plan import Plan, plan
 from tasks.candidates.select import select
 from tasks.data.personal_data import keyed_content
-from tasks.deploy import deploy
+from tasks.deployment.deploy import deploy
+from tasks.deployment.retention import prune
+from tasks.deployment.smoke import known_answers
+from tasks.deployment.supervisor.record import read_live
 from tasks.drift import reference_statistics
 from tasks.release import export
 from tasks.release.package import bento_model, package
 from tasks.report import RunReport, model_card
-from tasks.retention import prune
-from tasks.serving.record import read_live
-from tasks.smoke import known_answers
 from tasks.verdict.gate import gate
 
 KNOWN_ROWS = 20

@@ -7,7 +7,7 @@ from flows import command_line
 from flows.console import current
 from tasks.base.manifests import Deployment
 from tasks.base.state import state_folder
-from tasks.deploy import rollback as return_to
+from tasks.deployment.deploy import rollback as return_to
 
 
 class RollbackConfig(BaseModel):

@@ -25,7 +25,7 @@ def status() -> None:
     for name in ("live", "previous", "candidate"):
         print(f"{name:<12}{getattr(known, name) or 'none'}")
     print("service     ", end="", flush=True)
-    subprocess.run([sys.executable, "-m", "tasks.serving", "status"], cwd=ROOT, check=False)
+    subprocess.run([sys.executable, "-m", "tasks.deployment", "status"], cwd=ROOT, check=False)
     used = disk(state)
     shown = ", ".join(f"{name} {size / 1e6:,.1f}" for name, size in list(used.items())[:_PLACES_SHOWN])
     print(f"disk        {sum(used.values()) / 1e6:,.1f} MB ({shown})")

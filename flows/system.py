@@ -228,7 +228,7 @@ def down() -> None:
 
 
 def _serving(command: str) -> None:
-    subprocess.run([sys.executable, "-m", "tasks.serving", command], cwd=ROOT, check=False)
+    subprocess.run([sys.executable, "-m", "tasks.deployment", command], cwd=ROOT, check=False)
 
 
 def status() -> None:

@@ -8,8 +8,8 @@ from flows import command_line
 from flows.console import current
 from tasks.base.settings import SigstoreSettings
 from tasks.base.state import state_folder
+from tasks.deployment.served_model import served_bento
 from tasks.release.signing import verify
-from tasks.served_model import served_bento
 
 
 class VerifyConfig(BaseModel):

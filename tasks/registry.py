@@ -15,10 +15,10 @@ from tasks.base.manifests import Record
 from tasks.base.pages.svg import Frame, drawing, number_ticks, padded, percent_ticks
 from tasks.base.pages.templates import templates
 from tasks.base.remembered import lines, remembered
+from tasks.deployment.supervisor.record import history, read_live
 from tasks.drift.charts import accuracy_chart
 from tasks.drift.history import looks
 from tasks.release.package import NAME, store
-from tasks.serving.record import history, read_live
 
 PAGE = "registry.html"
 RUNS = "runs.jsonl"

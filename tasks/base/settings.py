@@ -210,7 +210,7 @@ class OptimiseSettings(Settings):
 
 
 class RolloutSettings(Settings):
-    """How a new version takes over the traffic; `tasks/serving/judgement.py` states the rule of shadow and canary."""
+    """How a new version takes over the traffic; `tasks/deployment/supervisor/judgement.py` states the rule of shadow and canary."""
 
     mode: Literal["swap", "shadow", "canary"] = "swap"
     """At once; after a copy of the traffic was answered as well; or after growing shares of the traffic."""
@@ -326,7 +326,7 @@ class SecuritySettings(Settings):
     sigstore: SigstoreSettings | None = None
     """Sign and verify through sigstore instead, without a key of one's own."""
     require_keys: bool = False
-    """Answer only callers with an API key: python -m tasks.serving keys add NAME."""
+    """Answer only callers with an API key: python -m tasks.deployment keys add NAME."""
     force_open: bool = False
     """Listen on other addresses than loopback although no API key is asked for."""
     tls_certificate: Path | None = None

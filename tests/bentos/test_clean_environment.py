@@ -20,11 +20,11 @@ import pytest
 
 from tasks.base.manifests import Package
 from tasks.base.settings import ServeSettings
+from tasks.deployment.supervisor import processes
+from tasks.deployment.supervisor.listener import spare_port
 from tasks.release.package import bento_source, package
 from tasks.release.requirements import SERVING, locked
-from tasks.serving import processes
-from tasks.serving.listener import spare_port
-from tests.tasks.serving.bento import evaluation, known
+from tests.tasks.deployment.supervisor.bento import evaluation, known
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ class Place:
         return self._run([sys.executable, "-m", "flows.rollback", *arguments])
 
     def serving(self, command: str) -> None:
-        self._run([sys.executable, "-m", "tasks.serving", command])
+        self._run([sys.executable, "-m", "tasks.deployment", command])
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=240)

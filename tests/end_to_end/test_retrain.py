@@ -11,7 +11,7 @@ from prefect.settings import PREFECT_API_URL
 
 from flows.console import Console
 from flows.exclusive import exclusive
-from tasks.serving.record import history
+from tasks.deployment.supervisor.record import history
 from tests.conftest import ROOT
 from tests.end_to_end.labelled_text import rows, write_odd_csv
 from tests.end_to_end.place import Place

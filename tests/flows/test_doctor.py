@@ -9,7 +9,7 @@ from flows import doctor
 from tasks.base.files import write_whole
 from tasks.base.machine import has_gpu
 from tasks.base.settings import ServeSettings
-from tasks.serving.record import LIVE, Live, Version
+from tasks.deployment.supervisor.record import LIVE, Live, Version
 
 
 def test_this_installation_is_as_locked():

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from flows.verify import VerifyConfig
 from tasks.release.signing import sign
 from tests.conftest import ROOT
+from tests.tasks.deployment.supervisor.bento import lay_out
 from tests.tasks.keys import signing_key
-from tests.tasks.serving.bento import lay_out
 
 
 def verified(bento: Path, key: Path) -> subprocess.CompletedProcess[str]:

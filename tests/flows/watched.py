@@ -17,9 +17,9 @@ from bentos.text_classifier.settings import ServiceSettings
 from tasks.base.files import write_whole
 from tasks.base.manifests import Dataset, Profile
 from tasks.base.settings import ServeSettings
+from tasks.deployment.supervisor.record import LIVE, Live, Version
 from tasks.drift import reference_statistics
 from tasks.release.package import bento_model
-from tasks.serving.record import LIVE, Live, Version
 from tests.bentos.model_folder import WORDS, grams_folder, sentence
 
 LABELS = list(WORDS)

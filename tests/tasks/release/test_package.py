@@ -18,7 +18,7 @@ from tasks.base.manifests import Package
 from tasks.base.settings import ServeSettings
 from tasks.release import package as packaging
 from tasks.release.package import CARD, IN_BENTO, bento_model, bento_source, package
-from tests.tasks.serving.bento import evaluation, known
+from tests.tasks.deployment.supervisor.bento import evaluation, known
 
 LINEAGE = {"data": "1" * 64, "code": "2" * 64, "model": "3" * 64}
 HADOLINT = shutil.which("hadolint", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))

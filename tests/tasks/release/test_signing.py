@@ -24,14 +24,14 @@ from tasks.base.errors import DeploymentError, InputError
 from tasks.base.manifests import Package
 from tasks.base.settings import SecuritySettings, ServeSettings, SigstoreSettings
 from tasks.base.state import ROOT
+from tasks.deployment.smoke import smoke
+from tasks.deployment.supervisor import protection, verified
+from tasks.deployment.supervisor.record import Version
 from tasks.release.package import bento_model, package
 from tasks.release.signing import SIGNATURE, TOKEN_VARIABLE, sign, verify
-from tasks.serving import protection, verified
-from tasks.serving.record import Version
-from tasks.smoke import smoke
 from tests.bentos.model_folder import grams_folder
+from tests.tasks.deployment.supervisor.bento import SERVE, evaluation, known, lay_out
 from tests.tasks.keys import key_file, signing_key
-from tests.tasks.serving.bento import SERVE, evaluation, known, lay_out
 
 MODEL = Path("src/bentos/text_classifier/model")
 

@@ -12,7 +12,7 @@ from bentos.text_classifier.manifest import GRAPH
 from tasks.base.errors import InputError, PipelineError
 from tasks.base.manifests import Converted, Evaluation
 from tasks.release.export import Form, export, forms, parse
-from tests.tasks.serving.bento import evaluation, turned
+from tests.tasks.deployment.supervisor.bento import evaluation, turned
 
 
 @pytest.fixture
