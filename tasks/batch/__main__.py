@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from tasks.base.errors import InputError
 from tasks.batch.answers import Answerer
-from tasks.batch.worker import Start, Work
+from tasks.batch.processes import Start, Work
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from tasks.base.settings import BatchSettings, SourceSettings
 from tasks.batch.answers import answer_schema, read_manifest
 from tasks.batch.chunks import digest, read_chunks
 from tasks.batch.output import format_of, join, keys_of
-from tasks.batch.worker import Submit, answering
+from tasks.batch.processes import Submit, answering
 from tasks.data.sources import shown
 
 Progress = Callable[[int, str], None]
