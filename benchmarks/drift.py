@@ -26,13 +26,13 @@ from tasks.base.workspace import engine
 from tasks.conversion.convert import convert
 from tasks.data.folding import add_fold, fold_expression
 from tasks.data.preprocess import preprocess
-from tasks.drift import monitor
-from tasks.drift.permutation import corrected_p_values
-from tasks.drift.reference import MOST_ROWS, SCHEMA
-from tasks.drift.statistics import statistics
 from tasks.learning.job import Job
 from tasks.models.architectures import architectures
 from tasks.verdict.calibrate import calibrate
+from tasks.watching.drift import monitor
+from tasks.watching.drift.permutation import corrected_p_values
+from tasks.watching.drift.reference import MOST_ROWS, SCHEMA
+from tasks.watching.drift.statistics import statistics
 from tests.conftest import datasets_folder
 
 MOST_TRAINING_ROWS = 16_000

@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows import command_line
 from flows.console import current
 from tasks.base.state import state_folder
-from tasks.forget import forget
+from tasks.watching.forget import forget
 
 
 class ForgetConfig(BaseModel):

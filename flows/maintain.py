@@ -13,7 +13,7 @@ from flows.exclusive import exclusive
 from tasks.base.settings import ServeSettings
 from tasks.base.state import state_folder
 from tasks.deployment.retention import prune
-from tasks.upkeep import compact, forget_files, trim_logs
+from tasks.watching.upkeep import compact, forget_files, trim_logs
 
 LARGEST_LOG = 10_000_000
 FREE_SHARE = 0.25

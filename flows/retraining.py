@@ -36,11 +36,11 @@ from tasks.deployment.deploy import deploy
 from tasks.deployment.retention import prune
 from tasks.deployment.smoke import known_answers
 from tasks.deployment.supervisor.record import read_live
-from tasks.drift import reference_statistics
 from tasks.release import export
 from tasks.release.package import bento_model, package
 from tasks.report import RunReport, model_card
 from tasks.verdict.gate import gate
+from tasks.watching.drift import reference_statistics
 
 KNOWN_ROWS = 20
 LIBRARIES = (

@@ -16,9 +16,9 @@ from tasks.base.pages.svg import Frame, drawing, number_ticks, padded, percent_t
 from tasks.base.pages.templates import templates
 from tasks.base.remembered import lines, remembered
 from tasks.deployment.supervisor.record import history, read_live
-from tasks.drift.charts import accuracy_chart
-from tasks.drift.history import looks
 from tasks.release.package import NAME, store
+from tasks.watching.drift.charts import accuracy_chart
+from tasks.watching.drift.history import looks
 
 PAGE = "registry.html"
 RUNS = "runs.jsonl"

@@ -11,7 +11,7 @@ from prefect.testing.utilities import prefect_test_harness
 from flows import monitor as flow_module
 from flows.console import Console, shown_on
 from flows.monitor import DRIFT, FEEDBACK_READY, MonitorConfig, monitor_flow
-from tasks.drift.history import looks
+from tasks.watching.drift.history import looks
 from tests.flows.watched import STRANGE, ask, make_live, tell, texts
 
 

@@ -18,8 +18,8 @@ from tasks.base.files import write_whole
 from tasks.base.manifests import Dataset, Profile
 from tasks.base.settings import ServeSettings
 from tasks.deployment.supervisor.record import LIVE, Live, Version
-from tasks.drift import reference_statistics
 from tasks.release.package import bento_model
+from tasks.watching.drift import reference_statistics
 from tests.bentos.model_folder import WORDS, grams_folder, sentence
 
 LABELS = list(WORDS)

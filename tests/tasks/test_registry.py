@@ -6,10 +6,10 @@ import pytest
 from tasks.base.settings import ServeSettings
 from tasks.deployment.retention import prune
 from tasks.deployment.supervisor.record import Version, change_live, note
-from tasks.drift.history import remember
-from tasks.drift.report import DriftReport
 from tasks.registry import RUNS, Versions, disk, runs, versions, write_registry
 from tasks.release.package import NAME, store
+from tasks.watching.drift.history import remember
+from tasks.watching.drift.report import DriftReport
 
 
 @pytest.fixture

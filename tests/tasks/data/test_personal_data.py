@@ -15,7 +15,7 @@ from tasks.base.settings import SourceSettings
 from tasks.data.ingest import ingest
 from tasks.data.personal_data import keyed_content, redactor
 from tasks.data.sealed_files import MAGIC
-from tasks.forget import forget
+from tasks.watching.forget import forget
 
 ROWS = [
     ("write to ann@mail.example today", "contact"),

@@ -18,9 +18,9 @@ from bentos.text_classifier.settings import ServiceSettings
 from tasks.base.errors import InputError
 from tasks.base.manifests import Dataset, Profile
 from tasks.base.settings import WatchSettings
-from tasks.drift import DriftReport, monitor, reference_statistics
 from tasks.kinds.figures import proportion
 from tasks.verdict.scope import fit_scope
+from tasks.watching.drift import DriftReport, monitor, reference_statistics
 from tests.bentos.model_folder import WORDS, grams_folder
 from tests.bentos.serving import client
 

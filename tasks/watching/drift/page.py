@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tasks.base.files import write_whole
 from tasks.base.pages.templates import templates
-from tasks.drift.charts import accuracy_chart, distribution_chart, labels_chart
-from tasks.drift.report import DriftReport
+from tasks.watching.drift.charts import accuracy_chart, distribution_chart, labels_chart
+from tasks.watching.drift.report import DriftReport
 
 PAGE = "drift.html"
 

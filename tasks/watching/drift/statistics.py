@@ -7,7 +7,7 @@ import pyarrow as pa
 from scipy.stats import rankdata
 
 from bentos.text_classifier.prediction_log import unpacked
-from tasks.drift.permutation import Statistic
+from tasks.watching.drift.permutation import Statistic
 
 _CLASSES = 200
 _WAVES = 4

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tasks.drift.permutation import Statistic, corrected_p_values
-from tasks.drift.statistics import categories, tail, waves
+from tasks.watching.drift.permutation import Statistic, corrected_p_values
+from tasks.watching.drift.statistics import categories, tail, waves
 
 
 def family(random: np.random.Generator, reference: int, live: int, shift: float = 0.0) -> dict[str, Statistic]:

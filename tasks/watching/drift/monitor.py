@@ -11,11 +11,11 @@ import pyarrow as pa
 from bentos.text_classifier.prediction_log import PredictionRecord
 from tasks.base.settings import WatchSettings
 from tasks.data.prediction_log import read_feedback, read_predictions
-from tasks.drift.accuracy import accepted_accuracy, estimated_accuracy, feedback_accuracy
-from tasks.drift.permutation import corrected_p_values
-from tasks.drift.reference import MOST_ROWS, SCHEMA, read_reference
-from tasks.drift.report import Distribution, DriftReport, StatisticResult
-from tasks.drift.statistics import statistics
+from tasks.watching.drift.accuracy import accepted_accuracy, estimated_accuracy, feedback_accuracy
+from tasks.watching.drift.permutation import corrected_p_values
+from tasks.watching.drift.reference import MOST_ROWS, SCHEMA, read_reference
+from tasks.watching.drift.report import Distribution, DriftReport, StatisticResult
+from tasks.watching.drift.statistics import statistics
 
 
 def monitor(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 from tasks.base.pages.svg import Frame, drawing, number_ticks, padded, percent_ticks, short, text
-from tasks.drift.report import Distribution, DriftReport
+from tasks.watching.drift.report import Distribution, DriftReport
 
 ACCEPTED, LIVE = "s0", "s1"
 

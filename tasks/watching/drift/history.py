@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tasks.base.files import write_whole
 from tasks.base.remembered import lines, remembered
-from tasks.drift.report import DriftReport
+from tasks.watching.drift.report import DriftReport
 
 LOOKS = "looks.jsonl"
 MOST_LOOKS = 2_000
