@@ -25,7 +25,7 @@ from flows.identity import living
 from tasks.base.state import ROOT
 from tasks.deployment.supervisor import lifecycle, processes
 from tasks.deployment.supervisor.record import Live, read_live
-from tasks.registry import disk
+from tasks.report.registry import disk
 from tests.end_to_end.labelled_text import rows as labelled
 from tests.tasks.deployment.supervisor.traffic import Connection
 

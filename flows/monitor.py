@@ -16,8 +16,8 @@ from tasks.base.settings import WatchSettings
 from tasks.base.state import state_folder
 from tasks.data.feedback import feedback_since
 from tasks.deployment.supervisor.record import Live, read_live
-from tasks.registry import write_registry
 from tasks.release.package import bento_model
+from tasks.report.registry import write_registry
 from tasks.watching.drift import DriftReport, monitor
 from tasks.watching.drift.history import remember
 from tasks.watching.drift.page import headline, write_page

@@ -16,7 +16,7 @@ from flows.publish import conclusion, percent, publish
 from flows.retraining import Retraining
 from flows.running import recorded
 from tasks.base.state import state_folder
-from tasks.registry import write_registry
+from tasks.report.registry import write_registry
 from tasks.report.run import as_json
 
 PROMOTED = "model-service.promoted"

@@ -8,7 +8,7 @@ import httpx
 from flows.environment import kept_server
 from flows.system import Background
 from tasks.base.state import ROOT, state_folder
-from tasks.registry import disk, versions, write_registry
+from tasks.report.registry import disk, versions, write_registry
 
 _PLACES_SHOWN = 4
 

@@ -212,7 +212,7 @@ def up() -> None:
     else:
         print("service     nothing is live yet: `make retrain` trains a version and serves it", flush=True)
     # Imported late: the other commands need not wait for it.
-    from tasks.registry import write_registry
+    from tasks.report.registry import write_registry
 
     print(f"registry    {write_registry(state_folder()).as_uri()}", flush=True)
 

@@ -6,8 +6,8 @@ import pytest
 from tasks.base.settings import ServeSettings
 from tasks.deployment.retention import prune
 from tasks.deployment.supervisor.record import Version, change_live, note
-from tasks.registry import RUNS, Versions, disk, runs, versions, write_registry
 from tasks.release.package import NAME, store
+from tasks.report.registry import RUNS, Versions, disk, runs, versions, write_registry
 from tasks.watching.drift.history import remember
 from tasks.watching.drift.report import DriftReport
 
@@ -96,7 +96,7 @@ def test_accuracy_over_time_outlasts_the_reports(state: Path) -> None:
 
 
 def test_so_many_runs_are_remembered_and_no_more(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.registry.MOST_RUNS", 3)
+    monkeypatch.setattr("tasks.report.registry.MOST_RUNS", 3)
     for day in range(1, 6):
         run(state, f"2026010{day}-030000-7", 0.9, None)
     write_registry(state)
