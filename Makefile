@@ -41,7 +41,7 @@ test: $(READY)
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(READY)
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-logo && $(BIN)/pyright
 
 up down status ui: $(READY)
 	@$(BIN)/python -m flows.system $@

@@ -210,7 +210,7 @@ class OptimiseSettings(Settings):
 
 
 class RolloutSettings(Settings):
-    """How a new version takes over the traffic; `tasks/deployment/supervisor/judgement.py` states the rule of shadow and canary."""
+    """How a new version takes over the traffic; `supervisor/judgement.py` states the rule of shadow and canary."""
 
     mode: Literal["swap", "shadow", "canary"] = "swap"
     """At once; after a copy of the traffic was answered as well; or after growing shares of the traffic."""

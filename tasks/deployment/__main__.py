@@ -1,4 +1,4 @@
-"""`python -m tasks.deployment start | stop | status | reload | run | unit | keys`: the local deployment from a shell."""
+"""The local deployment: `python -m tasks.deployment start | stop | status | reload | run | unit | keys`."""
 
 import argparse
 import asyncio

@@ -42,7 +42,8 @@ def test_a_process_that_trained_nothing_loads_what_another_has_trained(tmp_path)
     dataset = make_dataset(tmp_path / "data", rows=60)
     train = TrainSettings(pretrained=str(make_folder(tmp_path / "weights")), epochs=1)
     candidate = architectures()["encoder"].fit(Job(dataset, tmp_path / "model", train, "quick", 13))
-    script = f"from pathlib import Path; from tasks.conversion.convert import load_keras; load_keras(Path({str(candidate.folder)!r}))"
+    loading = f"load_keras(Path({str(candidate.folder)!r}))"
+    script = f"from pathlib import Path; from tasks.conversion.convert import load_keras; {loading}"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, timeout=120)
 
 
