@@ -32,8 +32,9 @@ from tasks.base.settings import TrainSettings
 from tasks.learning.backend import keras, ops
 from tasks.learning.examples import training_texts
 from tasks.learning.job import Job
+from tasks.learning.recipe import Recipe
 from tasks.learning.tokenisers import fit_tokeniser
-from tasks.learning.training import Recipe, fit
+from tasks.learning.training import fit
 
 WORDS = 5000
 LABELS = 4

@@ -243,3 +243,13 @@ def rows_of(dataset: Dataset, part: str, encoders: Sequence[Encoder] = ()) -> tu
     """Texts and targets of a part that fits in memory; tagging needs the model's `encoders` for its targets."""
     blocks = list(aligned_part(dataset, part, encoders))
     return [text for block in blocks for text in block[0]], np.concatenate([block[1] for block in blocks])
+
+
+def filled(batch: Batch, rows: int) -> Batch:
+    """The batch with copies of its first row, of weight 0, up to `rows` rows."""
+    missing = rows - len(batch.weights)
+    if missing <= 0:
+        return batch
+    inputs = {name: np.concatenate([array, array[:1].repeat(missing, axis=0)]) for name, array in batch.inputs.items()}
+    targets = np.concatenate([batch.targets, batch.targets[:1].repeat(missing, axis=0)])
+    return Batch(inputs, targets, np.concatenate([batch.weights, np.zeros(missing, np.float32)]))

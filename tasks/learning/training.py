@@ -4,14 +4,13 @@ import itertools
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from bentos.text_classifier.encoding import GramEncoder, TokenEncoder
-from bentos.text_classifier.model import in_order
 from tasks.base.machine import shared_cores
 from tasks.base.manifests import Dataset, content_of
 from tasks.base.settings import TrainSettings
@@ -20,9 +19,11 @@ from tasks.learning.adamw import AdamW, trainable
 from tasks.learning.backend import keras, tf
 from tasks.learning.checkpoint import Checkpoint
 from tasks.learning.distribution import Devices, devices
-from tasks.learning.examples import Batch, Examples, encode_part
+from tasks.learning.examples import Batch, Examples, encode_part, filled
+from tasks.learning.forward import forward, predict, specs
 from tasks.learning.job import Job
 from tasks.learning.losses import LOSSES, LossSettings
+from tasks.learning.recipe import Recipe
 
 IMBALANCE = 10.0
 AVERAGED = 20
@@ -31,51 +32,6 @@ REPORT_SECONDS = 0.5
 # The first steps trace the graph; the ones after tell the speed.
 FIRST_TIMED = 5
 LAST_TIMED = 25
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model is trained.
-
-    `warm_up` is the share of the steps in which the rate rises to `learning_rate`, from where it
-    falls to zero by `schedule`. Training stops after `patience` epochs without a better validation
-    metric and goes back to the best epoch; with `average` the weights are instead the mean over the
-    last epoch, and no epoch is left out. `rates` are multiples of the learning rate by the beginning
-    of a variable's path; 0 freezes. `seconds` bounds the training: after the first steps have been
-    timed, the epochs are cut to what fits. `xla` says whether the structure can be compiled.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    warm_up: float = 0.1
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    decay: float = 0.01
-    clip: float | None = 1.0
-    patience: int = 3
-    smoothing: float = 0.0
-    average: bool = False
-    rates: dict[str, float] = field(default_factory=dict)
-    seconds: float | None = None
-    xla: bool = True
-
-    def with_settings(self, train: TrainSettings) -> "Recipe":
-        """The recipe with what the user has set by hand."""
-        chosen = {
-            "epochs": train.epochs,
-            "batch_size": train.batch_size,
-            "learning_rate": train.learning_rate,
-        }
-        return replace(self, **{name: value for name, value in chosen.items() if value is not None})
-
-    def rate(self, step: int, steps: int) -> float:
-        """The learning rate of a step, counted from 0."""
-        warm = max(int(self.warm_up * steps), 1)
-        if step < warm:
-            return self.learning_rate * (step + 1) / warm
-        done = (step - warm) / max(steps - warm, 1)
-        shape = {"cosine": 0.5 * (1.0 + np.cos(np.pi * done)), "linear": 1.0 - done, "constant": 1.0}
-        return self.learning_rate * float(shape[self.schedule])
 
 
 @dataclass(frozen=True)
@@ -127,24 +83,6 @@ def fit(
     loop.checkpoint.remove()
     seconds = time.monotonic() - started
     return Trained(model, logits, validation.targets, metrics, loop.curves, seconds, None if place.chief else own)
-
-
-def forward(model: keras.Model) -> Callable[[dict[str, Any]], Any]:
-    """The model as a graph, traced once for every batch size and length."""
-    return tf.function(lambda inputs: model(inputs, training=False), input_signature=[_specs(model)])
-
-
-def predict(call: Callable[[dict[str, Any]], Any], examples: Examples, batch_size: int = 128) -> np.ndarray:
-    """Logits of every row in order, float32, computed by a `forward` in batches of like length."""
-    found = []
-    before = 0
-    for block in examples.blocks():
-        order = np.argsort(block.lengths, kind="stable")
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            found.append((before + rows, call(_tensors(block.batch(rows).inputs)).numpy()))
-        before += len(order)
-    return in_order(found)
 
 
 class _Loop:
@@ -201,7 +139,7 @@ class _Loop:
         targets = self.train.block(0).targets
         float32 = tf.float32
         targets_spec = tf.TensorSpec([None] * targets.ndim, targets.dtype)
-        return [_specs(self.model), targets_spec, tf.TensorSpec([None], float32), tf.TensorSpec([], float32)]
+        return [specs(self.model), targets_spec, tf.TensorSpec([None], float32), tf.TensorSpec([], float32)]
 
     def run(self) -> None:
         """Trains; leaves the chosen weights in the model."""
@@ -351,21 +289,3 @@ def weigh(train: Examples, dataset: Dataset, settings: TrainSettings) -> tuple[n
         return None, prior
     weights = counts.sum() / (labels * np.maximum(counts, 1.0))
     return weights.astype(np.float32), prior
-
-
-def filled(batch: Batch, rows: int) -> Batch:
-    """The batch with copies of its first row, of weight 0, up to `rows` rows."""
-    missing = rows - len(batch.weights)
-    if missing <= 0:
-        return batch
-    inputs = {name: np.concatenate([array, array[:1].repeat(missing, axis=0)]) for name, array in batch.inputs.items()}
-    targets = np.concatenate([batch.targets, batch.targets[:1].repeat(missing, axis=0)])
-    return Batch(inputs, targets, np.concatenate([batch.weights, np.zeros(missing, np.float32)]))
-
-
-def _specs(model: keras.Model) -> dict[str, Any]:
-    return {entry.name: tf.TensorSpec([None] * len(entry.shape), entry.dtype) for entry in model.inputs}
-
-
-def _tensors(inputs: dict[str, np.ndarray]) -> dict[str, Any]:
-    return {name: tf.convert_to_tensor(array) for name, array in inputs.items()}

@@ -1,4 +1,5 @@
-"""Verifies a bento, then becomes its process: `python -m tasks.deployment.supervisor.verified TRUSTED BENTO COMMAND...`.
+"""Verifies a bento, then becomes its process:
+`python -m tasks.deployment.supervisor.verified TRUSTED BENTO COMMAND...`.
 
 TRUSTED is the path of a public key, or `SigstoreSettings` as JSON.
 Every start of a worker goes through here, a restart after a crash too, before any code of the bento runs.

@@ -11,7 +11,8 @@ from tasks.learning.candidate import save
 from tasks.learning.examples import training_texts
 from tasks.learning.job import Job, Range
 from tasks.learning.ngrams import fit_grams
-from tasks.learning.training import Recipe, fit
+from tasks.learning.recipe import Recipe
+from tasks.learning.training import fit
 from tasks.models.architectures import register
 from tasks.models.architectures.layers import WeightedBag
 

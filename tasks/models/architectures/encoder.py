@@ -11,7 +11,8 @@ from tasks.learning.backend import keras
 from tasks.learning.candidate import save
 from tasks.learning.examples import training_texts
 from tasks.learning.job import Job, Range
-from tasks.learning.training import Recipe, fit
+from tasks.learning.recipe import Recipe
+from tasks.learning.training import fit
 from tasks.models.architectures import register
 from tasks.models.architectures.layers import mask_of
 from tasks.models.architectures.linear import unfit

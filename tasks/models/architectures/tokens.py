@@ -15,8 +15,9 @@ from tasks.learning.backend import keras, ops
 from tasks.learning.candidate import save
 from tasks.learning.examples import training_texts
 from tasks.learning.job import Job, Range
+from tasks.learning.recipe import Recipe
 from tasks.learning.tokenisers import fit_tokeniser
-from tasks.learning.training import Recipe, fit
+from tasks.learning.training import fit
 from tasks.models.architectures.layers import mask_of, max_over, mean_over
 from tasks.models.pretrained.names import open_pretrained
 

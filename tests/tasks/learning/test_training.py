@@ -12,10 +12,11 @@ import tasks.learning.training
 from tasks.base.manifests import Dataset
 from tasks.base.settings import TrainSettings
 from tasks.learning.backend import keras
-from tasks.learning.examples import training_texts
+from tasks.learning.examples import filled, training_texts
 from tasks.learning.job import Job
+from tasks.learning.recipe import Recipe
 from tasks.learning.tokenisers import fit_tokeniser
-from tasks.learning.training import Recipe, Trained, filled, fit, weigh
+from tasks.learning.training import Trained, fit, weigh
 from tests.tasks.toy import make_dataset
 
 RECIPE = Recipe(epochs=8, batch_size=16, learning_rate=0.05, patience=9)
