@@ -1,7 +1,7 @@
 """Keeps a local system alive: `make up` starts it beside server and worker, `make down` ends it.
 
 Every few seconds it starts again what has died (server, worker), marks runs whose process was killed
-as crashed, and emits an event when the source of `retrain-on-data` has changed.
+as crashed, and emits events: the source of `retrain-on-data` has changed, a version was withdrawn or rolled back.
 """
 
 import logging
@@ -16,9 +16,11 @@ from prefect.events import emit_event
 
 from flows import system
 from flows.arrivals import Watch, fingerprint
+from flows.changes import tell_changes
 from flows.environment import kept_server, prefect_home
 from flows.running import crash_dead_runs
 from tasks.base.errors import PipelineError
+from tasks.base.state import state_folder
 from tasks.data.sources import shown
 
 SECONDS = 10.0
@@ -34,6 +36,8 @@ def look(watch: Watch) -> None:
     system.start_worker(deploy=False)
     for run in crash_dead_runs():
         log.warning("run %s: its process was killed; marked as crashed", run)
+    for event in tell_changes(state_folder(), prefect_home() / "told.json"):
+        log.warning("told: %s", event)
     for deployment in _deployments():
         source = deployment["parameters"].get("config", {})
         if deployment["name"] != WATCHING or "source" not in source:

@@ -12,8 +12,8 @@ from flows.console import current
 from flows.exclusive import exclusive
 from tasks.base.settings import ServeSettings
 from tasks.base.state import state_folder
+from tasks.base.upkeep import compact, forget_files, trim_logs
 from tasks.deployment.retention import prune
-from tasks.watching.upkeep import compact, forget_files, trim_logs
 
 LARGEST_LOG = 10_000_000
 FREE_SHARE = 0.25

@@ -19,12 +19,12 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from bentos.text_classifier.appending import append, whole_lines
 from bentos.text_classifier.asgi import Headers, Message, Receive, Scope, Send
 from bentos.text_classifier.intake import late
 
@@ -252,10 +252,14 @@ class Relay:
             rule = self.rule
             if rule and (self._requests or self._pairs):
                 observed = Observed(self._requests, self._failed, self._pairs)
+                try:
+                    append(Path(rule.observations) / f"{os.getpid()}.jsonl", msgspec.json.encode(observed) + b"\n")
+                except FileNotFoundError:
+                    pass  # The trial has ended and its folder with it.
+                except OSError as error:
+                    logger.error("what was seen of both versions cannot be written yet: %s", error)
+                    continue
                 self._requests, self._failed, self._pairs = 0, 0, []
-                folder = Path(rule.observations)
-                with suppress(FileNotFoundError), (folder / f"{os.getpid()}.jsonl").open("ab") as stream:
-                    stream.write(msgspec.json.encode(observed) + b"\n")
 
     def _in_background(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -269,12 +273,15 @@ def read_observed(folder: Path, ignored: Collection[int] = ()) -> Observed:
     for file in sorted(folder.glob("*.jsonl")):
         if int(file.stem) in ignored:
             continue
-        for line in file.read_bytes().splitlines(keepends=True):
-            if line.endswith(b"\n"):
+        for line in whole_lines(file):
+            try:
                 observed = msgspec.json.decode(line, type=Observed)
-                requests += observed.requests
-                failed += observed.failed
-                pairs += observed.pairs
+            except msgspec.MsgspecError:
+                logger.warning("%s holds what is left of a line", file)
+                continue
+            requests += observed.requests
+            failed += observed.failed
+            pairs += observed.pairs
     return Observed(requests, failed, pairs)
 
 

@@ -380,8 +380,9 @@ class BatchSettings(Settings):
     threads: int = Field(default=1, gt=0)
     """ONNX Runtime threads a process."""
     seal: KeySource | None = None
-    """Source of the key that an output ending in .sealed is sealed for; the one that opens sealed inputs when not
-    given."""
+    """Source of the key that an output ending in .sealed is sealed for; that of sealed inputs when not given."""
+    csv_raw: bool = False
+    """Leave cells of CSV that a spreadsheet would run as formulas as they are, without an apostrophe in front."""
 
     def answer_key(self) -> dict[str, object]:
         """The settings that decide what is answered, and nothing of how fast."""

@@ -78,7 +78,8 @@ def batch_predict(
             run.predict(chunks, model, working)
         if not run.parts:
             raise InputError(f"{shown(source.source)}: there is a header but no row below it.")
-        errors = join(run.parts, answer_schema(manifest, source.extra_columns), output, keys)
+        schema = answer_schema(manifest, source.extra_columns)
+        joined = join(run.parts, schema, output, keys, csv_raw=settings.csv_raw)
     except OSError as error:
         raise PipelineError(
             f"{output} cannot be written: {error.strerror or error}. Free some space or check the permissions; "
@@ -92,10 +93,19 @@ def batch_predict(
         output=output,
         model=f"{manifest.name}:{manifest.version}",
         rows=run.rows,
-        errors=errors,
+        errors=joined.errors,
         kept=run.kept,
-        notes=reading.notes,
+        notes=[*reading.notes, *_said_of(joined.disarmed)],
     )
+
+
+def _said_of(disarmed: int) -> list[str]:
+    if not disarmed:
+        return []
+    return [
+        f"{disarmed:,} cells that a spreadsheet would run as formulas (they begin with = + - @, a tab or a line's end)"
+        " got an apostrophe in front; --csv-raw leaves them as they are"
+    ]
 
 
 class _Run:

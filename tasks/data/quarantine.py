@@ -6,6 +6,7 @@ from pathlib import Path
 import duckdb
 
 from tasks.base.workspace import literal
+from tasks.data.formulas import disarmed_sql
 
 _NUMBERS = re.compile(r"\d+")
 
@@ -13,11 +14,11 @@ _NUMBERS = re.compile(r"\d+")
 def write_quarantine(duck: duckdb.DuckDBPyConnection, rows: str, path: Path) -> None:
     """Writes the query `rows` (source, line, reason, text) as CSV; of a text its first 200 characters.
 
-    An excerpt that a spreadsheet would run as a formula gets an apostrophe in front.
+    What a spreadsheet would run as a formula gets an apostrophe in front.
     """
     duck.execute(
-        f"""COPY (SELECT source, line, reason,
-                CASE WHEN regexp_matches(text, '^[=+@\\t\\r-]') THEN '''' ELSE '' END || left(text, 200) AS excerpt
+        f"""COPY (SELECT {disarmed_sql("source")} AS source, line, {disarmed_sql("reason")} AS reason,
+                {disarmed_sql("left(text, 200)")} AS excerpt
             FROM ({rows}) ORDER BY source, line) TO {literal(path)} (HEADER, DELIMITER ',')"""
     )
 

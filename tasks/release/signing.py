@@ -1,15 +1,20 @@
 """Bentos signed and verified: OpenSSF model signing over every file, by a key of one's own or through sigstore.
 
-Outside the signed set lie the signature itself and the wrapped data key of a sealed model, so that
-rotation keeps the signature; a wrapped key that was changed opens nothing.
+A signature says that a folder is unchanged; which version it is, `bento.yaml` says, which is signed too and compared
+with the tag that is asked for. Outside the signed set lie the signature itself and the wrapped data key of a sealed
+model, so that rotation keeps the signature; a wrapped key that was changed opens nothing. Nothing else may be there.
 """
 
+import base64
+import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
-from bentos.text_classifier.manifest import WRAPPED_KEY
+import yaml
+
+from bentos.text_classifier.manifest import MANIFEST, SEALED, WRAPPED_KEY
 from tasks.base.errors import DeploymentError, InputError
 from tasks.base.settings import SigstoreSettings
 
@@ -17,7 +22,9 @@ SIGNATURE = "signature.sig"
 TOKEN_VARIABLE = "SIGSTORE_IDENTITY_TOKEN"
 """Holds an identity token for sigstore, where the place of the run does not give one itself."""
 
-_UNSIGNED = (SIGNATURE, f"src/bentos/text_classifier/model/{WRAPPED_KEY}")
+_NAMED = "bento.yaml"
+_MODEL = Path("src/bentos/text_classifier/model")
+_UNSIGNED = (SIGNATURE, str(_MODEL / WRAPPED_KEY))
 
 
 def sign(bento: Path, signer: Path | SigstoreSettings) -> None:
@@ -87,28 +94,71 @@ def _sign_through_sigstore(bento: Path, signer: SigstoreSettings) -> None:
         ) from error
 
 
-def verify(bento: Path, trusted: Path | SigstoreSettings) -> None:
-    """Returns when the bento is as it was signed.
+def verify(bento: Path, trusted: Path | SigstoreSettings, tag: str | None) -> str:
+    """Returns when the bento is as it was signed, and is the version `tag`; its own tag.
 
     Args:
         trusted: file of a public key, or who signed through sigstore.
+        tag: the version that the bento is taken for, NAME:VERSION; None where the caller looks at what is returned.
 
     Raises:
         DeploymentError: it is not signed, not by whom is trusted, or a file was changed, added or removed; files are
-            named. Or sigstore does not answer.
+            named. It is another version. Or sigstore does not answer.
         InputError: the key cannot be read.
     """
     signature = bento / SIGNATURE
     if not signature.is_file():
         raise DeploymentError(f"{bento.name} is not signed: {SIGNATURE} is missing; it is not served")
     verifier = _by_sigstore(bento, trusted) if isinstance(trusted, SigstoreSettings) else usable_verifier(trusted)
-    if links := [entry for entry in bento.rglob("*") if entry.is_symlink()]:
-        raise DeploymentError(f"{bento.name} holds a link, {links[0].relative_to(bento)}; it is not served")
+    for entry in sorted(bento.rglob("*")):
+        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
+            kind = "a link" if entry.is_symlink() else "what is no file"
+            raise DeploymentError(f"{bento.name} holds {kind}, {entry.relative_to(bento)}; it is not served")
     try:
         verifier.set_hashing_config(_hashing(bento)).verify(bento, signature)
     except Exception as error:  # the library raises classes of several others for a signature that is none
         raise DeploymentError(
             f"{bento.name} is not what was signed, and is not served: {_differences(error)}"
+        ) from error
+    if uncovered := _uncovered(bento):
+        raise DeploymentError(f"{bento.name} is not what was signed, and is not served: added: {', '.join(uncovered)}")
+    signed = _signed_tag(bento)
+    if tag not in (None, signed):
+        raise DeploymentError(f"{bento.name} holds {signed} in place of {tag}, and is not served")
+    return signed
+
+
+def _uncovered(bento: Path) -> list[str]:
+    """What lies in the verified bento and no digest of its signature covers, whatever the signature leaves out."""
+    envelope = json.loads((bento / SIGNATURE).read_bytes())["dsseEnvelope"]
+    predicate = json.loads(base64.b64decode(envelope["payload"]))["predicate"]
+    covered = {Path(resource["name"]) for resource in predicate["resources"]} | {Path(SIGNATURE)}
+    if _is_sealed(bento):
+        covered.add(_MODEL / WRAPPED_KEY)
+    folders = {folder for file in covered for folder in file.parents}
+    found = [(entry.relative_to(bento), entry) for entry in sorted(bento.rglob("*"))]
+    return [
+        str(name)
+        for name, entry in found
+        if not (name in covered and entry.is_file()) and not (name in folders and entry.is_dir())
+    ]
+
+
+def _is_sealed(bento: Path) -> bool:
+    try:
+        with (bento / _MODEL / MANIFEST).open("rb") as stream:
+            return stream.read(len(SEALED)) == SEALED
+    except FileNotFoundError:
+        return False
+
+
+def _signed_tag(bento: Path) -> str:
+    try:
+        described = yaml.safe_load((bento / _NAMED).read_text("utf-8"))
+        return f"{described['name']}:{described['version']}"
+    except (FileNotFoundError, TypeError, KeyError) as error:
+        raise DeploymentError(
+            f"{bento.name} does not say in {_NAMED} which version it is, and is not served"
         ) from error
 
 

@@ -14,7 +14,7 @@ from tasks.base.files import write_whole
 from tasks.base.manifests import Record
 from tasks.base.pages.svg import Frame, drawing, number_ticks, padded, percent_ticks
 from tasks.base.pages.templates import templates
-from tasks.base.remembered import lines, remembered
+from tasks.base.remembered import remember, remembered
 from tasks.deployment.supervisor.record import history, read_live
 from tasks.release.package import NAME, store
 from tasks.watching.drift.charts import accuracy_chart
@@ -63,8 +63,12 @@ def versions(state: Path) -> Versions:
 
 def runs(state: Path) -> list[Run]:
     """The last retrains, oldest first: those whose reports are kept, and what the page showed of others."""
+    return _with_reports(state, remembered(state / RUNS, Run))
+
+
+def _with_reports(state: Path, before: list[Run]) -> list[Run]:
     kept = [_run(file) for file in (state / "runs").glob("*/report.json")]
-    found = {run.name: run for run in (*remembered(state / RUNS, Run), *kept)}
+    found = {run.name: run for run in (*before, *kept)}
     return [found[name] for name in sorted(found)][-MOST_RUNS:]
 
 
@@ -121,7 +125,11 @@ def write_registry(state: Path) -> Path:
         live_accuracy=accuracy_chart(taken),
         disk=disk(state),
     )
-    write_whole(state / RUNS, lines([run.model_copy(update={"page": None}) for run in seen]))
+    remember(
+        state / RUNS,
+        Run,
+        lambda before: [run.model_copy(update={"page": None}) for run in _with_reports(state, before)],
+    )
     write_whole(state / PAGE, page)
     return state / PAGE
 

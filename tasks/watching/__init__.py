@@ -1,4 +1,4 @@
-"""After deployment: drift of live traffic, forgetting a person, keeping databases and folders small.
+"""After deployment: drift of live traffic, and forgetting a person.
 
-From above: `drift.look`, `forget.forget`, `upkeep`.
+From above: `drift.look`, `forget.forget`.
 """

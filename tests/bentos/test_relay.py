@@ -3,6 +3,7 @@ here its decisions, one request at a time."""
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ import httpx
 import msgspec
 import pytest
 
+from bentos.text_classifier import relay as relay_module
 from bentos.text_classifier.asgi import Receive, Scope, Send
 from bentos.text_classifier.relay import Pair, Relay, Rule, read_observed
 
@@ -148,3 +150,25 @@ def test_observations_of_all_workers_add_up_but_for_those_ignored(tmp_path: Path
     seen = read_observed(tmp_path)
     assert (seen.requests, seen.failed, len(seen.pairs)) == (6, 3, 3)
     assert read_observed(tmp_path, {11}).requests == 2
+
+
+def test_what_cannot_be_written_is_not_forgotten_and_the_next_line_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(relay_module, "_WRITE_SECONDS", 0.02)
+    harness = Harness(App("a"), App("b"), "own", tmp_path)
+    (tmp_path / f"{os.getpid()}.jsonl").mkdir()
+
+    async def scenario() -> None:
+        await harness.ask()
+        reporting = asyncio.ensure_future(harness.relay._report())
+        while "cannot be written yet" not in caplog.text:
+            await asyncio.sleep(0.01)
+        (tmp_path / f"{os.getpid()}.jsonl").rmdir()
+        (tmp_path / f"{os.getpid()}.jsonl").write_bytes(b'{"requests":5')
+        while not read_observed(tmp_path).pairs:
+            await asyncio.sleep(0.01)
+        reporting.cancel()
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert read_observed(tmp_path).requests == 1

@@ -53,7 +53,7 @@ def verified(command: list[str], version: Version) -> list[str]:
     if trusted is None:
         return command
     by = str(trusted) if isinstance(trusted, Path) else trusted.model_dump_json()
-    return [sys.executable, "-m", "tasks.deployment.supervisor.verified", by, str(version.path), *command]
+    return [sys.executable, "-m", "tasks.deployment.supervisor.verified", by, version.tag, str(version.path), *command]
 
 
 def check_address(host: str, security: SecuritySettings) -> None:

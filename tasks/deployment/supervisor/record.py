@@ -2,18 +2,22 @@
 
 import getpass
 import json
+import logging
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from bentos.text_classifier.appending import append, whole_lines
 from tasks.base.errors import DeploymentError
 from tasks.base.files import write_whole
 from tasks.base.manifests import Package, Record
 from tasks.base.settings import SecuritySettings, ServeSettings
+
+logger = logging.getLogger(__name__)
 
 LIVE = "live.json"
 HISTORY = "history.jsonl"
@@ -113,16 +117,16 @@ def note(state: Path, event: Event, tag: str, why: str, **details: object) -> No
     state.mkdir(parents=True, exist_ok=True)
     line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, "tag": tag}
     line |= {"who": _who(), "why": why} | details
-    with (state / HISTORY).open("a") as stream:
-        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+    append(state / HISTORY, f"{json.dumps(line, ensure_ascii=False)}\n".encode("utf-8", "replace"), durable=True)
 
 
-def history(state: Path) -> Iterator[dict[str, object]]:
-    """The history's entries, oldest first."""
-    if (state / HISTORY).exists():
-        with (state / HISTORY).open() as stream:
-            for line in stream:
-                yield json.loads(line)
+def history(state: Path) -> Iterator[dict[str, Any]]:
+    """The history's entries, oldest first; a line that a crash or a full disk cut is left out, with a warning."""
+    for number, line in enumerate(whole_lines(state / HISTORY), 1):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            logger.warning("%s, line %d cannot be read and is left out", state / HISTORY, number)
 
 
 def _who() -> str:

@@ -1,7 +1,7 @@
 """Verifies a bento, then becomes its process:
-`python -m tasks.deployment.supervisor.verified TRUSTED BENTO COMMAND...`.
+`python -m tasks.deployment.supervisor.verified TRUSTED TAG BENTO COMMAND...`.
 
-TRUSTED is the path of a public key, or `SigstoreSettings` as JSON.
+TRUSTED is the path of a public key, or `SigstoreSettings` as JSON; TAG is the version that the bento must be.
 Every start of a worker goes through here, a restart after a crash too, before any code of the bento runs.
 """
 
@@ -16,11 +16,11 @@ from tasks.release.package import bento_source
 from tasks.release.signing import verify
 
 
-def main(trusted: str, bento: str, *command: str) -> NoReturn:
-    """Does not return when the bento is as it was signed."""
+def main(trusted: str, tag: str, bento: str, *command: str) -> NoReturn:
+    """Does not return when the bento is as it was signed and is that version."""
     try:
         by = SigstoreSettings.model_validate_json(trusted) if trusted.startswith("{") else Path(trusted)
-        verify(Path(bento), by)
+        verify(Path(bento), by, tag)
     except PipelineError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_status)

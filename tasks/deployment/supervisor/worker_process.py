@@ -13,6 +13,7 @@ from bentos.text_classifier.cpus import share
 from bentos.text_classifier.process import ALLOCATOR
 from bentos.text_classifier.relay import RULE_VARIABLE
 from tasks.base.state import ROOT
+from tasks.base.upkeep import trim_logs
 from tasks.deployment.supervisor import protection
 from tasks.deployment.supervisor.control import folder
 from tasks.deployment.supervisor.processes import Role, marked
@@ -59,11 +60,12 @@ def launch(
 
 
 def worker_log(state: Path, tag: str) -> Path:
-    """Where the workers of a version write what they have to say; bounded: a long log is set aside once."""
+    """Where the workers of a version write what they have to say; a long log is cut to its end."""
     file = folder(state) / "logs" / f"{tag.partition(':')[2]}.log"
     file.parent.mkdir(parents=True, exist_ok=True)
-    if file.exists() and file.stat().st_size > _LOG_BYTES:
-        file.replace(file.with_suffix(".log.1"))
+    if file.exists():
+        # Not put away under another name: living workers of this version write on into the file they have open.
+        trim_logs([file], _LOG_BYTES)
     return file
 
 

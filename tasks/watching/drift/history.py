@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from tasks.base.files import write_whole
-from tasks.base.remembered import lines, remembered
+from tasks.base import remembered
 from tasks.watching.drift.report import DriftReport
 
 LOOKS = "looks.jsonl"
@@ -13,11 +12,10 @@ MOST_LOOKS = 2_000
 
 def remember(report: DriftReport, folder: Path) -> list[DriftReport]:
     """Adds the look to `folder`/looks.jsonl, without what only its own page shows; all looks, this one last."""
-    kept = [*looks(folder), report.model_copy(update={"labels": {}, "distributions": {}})][-MOST_LOOKS:]
-    write_whole(folder / LOOKS, lines(kept))
-    return kept
+    look = report.model_copy(update={"labels": {}, "distributions": {}})
+    return remembered.remember(folder / LOOKS, DriftReport, lambda before: [*before, look][-MOST_LOOKS:])
 
 
 def looks(folder: Path) -> list[DriftReport]:
     """The looks remembered in `folder`; those of another version of this program that cannot be read are left out."""
-    return remembered(folder / LOOKS, DriftReport)
+    return remembered.remembered(folder / LOOKS, DriftReport)

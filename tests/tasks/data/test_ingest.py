@@ -314,6 +314,14 @@ def test_quarantine_names_file_line_reason_and_disarms_formulas(tmp_path: Path) 
     )
 
 
+def test_a_file_whose_name_is_a_formula_is_disarmed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("=cmd().csv").write_text(CSV + "a,b,c\n")
+    table = ingest(SourceSettings(source="=cmd().csv"), tmp_path / "out", 1)
+    assert table.quarantine is not None
+    assert table.quarantine.read_text().splitlines()[1].startswith("'=cmd().csv,4,")
+
+
 def test_docstrings_are_deterministic_and_bounded(tmp_path: Path) -> None:
     first = ingest(SourceSettings(rows=300), tmp_path / "a", 13)
     assert first.rows == 300

@@ -1,21 +1,17 @@
-"""Personal data at ingest, and a person forgotten afterwards."""
+"""Personal data at ingest."""
 
 import json
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bentos.text_classifier.manifest import SEALED
 from bentos.text_classifier.personal_data import Policy
 from tasks.base.errors import InputError
 from tasks.base.manifests import Table
 from tasks.base.settings import SourceSettings
 from tasks.data.ingest import ingest
-from tasks.data.personal_data import keyed_content, redactor
-from tasks.data.sealed_files import MAGIC
-from tasks.watching.forget import forget
+from tasks.data.personal_data import redactor
 
 ROWS = [
     ("write to ann@mail.example today", "contact"),
@@ -65,42 +61,3 @@ def test_spans_are_not_moved(tmp_path: Path) -> None:
     source.write_text((json.dumps(row) + "\n") * 3)
     with pytest.raises(InputError, match=r"would move the spans of a tagging table: choose drop or keep"):
         ingest(SourceSettings(source=str(source), task="tagging"), tmp_path / "t", 1, redactor("mask", tmp_path))
-
-
-def test_a_person_is_forgotten_and_the_versions_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
-    state = tmp_path / "state"
-    stage = state / "stages" / "preprocess-1"
-    stage.mkdir(parents=True)
-    (state / "records").mkdir()
-    rows = pa.table({"text": ["Ann@mail.example wrote", "other", None], "target": [1, 0, 0]})
-    pq.write_table(rows, stage / "train.parquet")
-    (stage / "manifest.json").write_text(json.dumps({"content": "ab" * 32, "notes": ["seen: ann@mail.example"]}))
-    (state / "records" / "feedback-1.jsonl").write_text('{"text": "by ann@mail.example"}\n{"text": "kept"}\n')
-    (state / "records" / "live.db").write_bytes(b"\x00\xffann@mail.example\x00")
-    for version, data in (("v1", "ab" * 32), ("v2", "cd" * 32), ("v3", keyed_content("ab" * 32, state))):
-        bento = tmp_path / "bentoml" / "bentos" / "text_classifier" / version
-        bento.mkdir(parents=True)
-        (bento / "bento.yaml").write_text(f"labels:\n  data: '{data[:63]}'\n")
-
-    done = forget(["ann@mail.example"], state)
-    assert done.rows == {"records/feedback-1.jsonl": 1, "stages/preprocess-1/train.parquet": 1}
-    assert done.blanked == ["stages/preprocess-1/manifest.json"]
-    assert done.remaining == ["records/live.db"]
-    assert done.versions == ["text_classifier:v1", "text_classifier:v3"]
-    assert pq.read_table(stage / "train.parquet")["text"].to_pylist() == ["other", None]
-    assert (state / "records" / "feedback-1.jsonl").read_text() == '{"text": "kept"}\n'
-    (state / "records" / "live.db").unlink()
-    again = forget(["ann@mail.example"], state)
-    assert (again.rows, again.blanked, again.remaining) == ({}, [], [])
-    with pytest.raises(InputError, match="too short to name one person"):
-        forget(["an"], state)
-
-
-def test_a_sealed_model_is_passed_by_and_sealed_rows_and_a_broken_table_are_named(tmp_path: Path) -> None:
-    (tmp_path / "records").mkdir()
-    (tmp_path / "reference.parquet").write_bytes(SEALED + b"a nonce and what nobody can read")
-    (tmp_path / "train.parquet").write_bytes(b"PAR1 cut short")
-    (tmp_path / "rows.csv.sealed").write_bytes(MAGIC + b"rows that nobody can look into")
-    done = forget(["ann@mail.example"], tmp_path)
-    assert (done.rows, done.remaining) == ({}, ["rows.csv.sealed", "train.parquet"])

@@ -40,7 +40,7 @@ def test_rotation_keeps_the_signature_and_follows_the_live_version(
     for version in live.versions:
         assert version.security == security.model_copy(update={"encrypt": new})
         assert security.trusted
-        verify(version.path, security.trusted)
+        verify(version.path, security.trusted, version.tag)
         assert TextModel.load(bento_model(version.path), key=new).manifest.labels
         with pytest.raises(ModelError):
             TextModel.load(bento_model(version.path), key=old)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-from model_signing import signing, verifying
+from model_signing import hashing, signing, verifying
 from packaging.utils import canonicalize_name
 from pydantic import ValidationError
 from sigstore import oidc
@@ -51,7 +51,7 @@ def bento(tmp_path: Path, security: SecuritySettings) -> Path:
 
 def check(bento: Path, security: SecuritySettings) -> None:
     assert security.trusted
-    verify(bento, security.trusted)
+    verify(bento, security.trusted, "text_classifier:v1")
 
 
 def test_a_bento_as_it_was_signed_is_accepted(bento: Path, security: SecuritySettings) -> None:
@@ -77,6 +77,62 @@ def test_an_added_file_is_named(bento: Path, security: SecuritySettings, name: s
         check(bento, security)
 
 
+@pytest.mark.parametrize("kind", ["folder", "key of a model that is not sealed"])
+def test_what_no_signature_covers_may_not_be_there(bento: Path, security: SecuritySettings, kind: str) -> None:
+    match kind:
+        case "folder":
+            name = Path("src/numpy")
+            (bento / name).mkdir()
+        case _:
+            name = MODEL / WRAPPED_KEY
+            (bento / name).write_text("{}")
+    with pytest.raises(DeploymentError, match=f"added: {name}$"):
+        check(bento, security)
+
+
+def test_a_signature_that_leaves_files_out_is_none(bento: Path, security: SecuritySettings) -> None:
+    """The same key signed, perhaps with another program, but not all of what lies there."""
+    (bento / "src" / "planted.py").write_text("x = 1")
+    assert security.sign
+    left_out = hashing.Config().set_ignored_paths(paths=[bento / "src", bento / SIGNATURE], ignore_git_paths=False)
+    signer = signing.Config().use_elliptic_key_signer(private_key=security.sign)
+    signer.set_hashing_config(left_out).sign(bento, bento / SIGNATURE)
+    with pytest.raises(DeploymentError, match="added: src, src/bentos"):
+        check(bento, security)
+
+
+def test_another_version_signed_by_the_same_key_is_not_taken_for_this_one(
+    tmp_path: Path, bento: Path, security: SecuritySettings
+) -> None:
+    other = lay_out(tmp_path, 2)
+    assert security.sign
+    assert security.trusted
+    sign(other.path, security.sign)
+    assert verify(other.path, security.trusted, other.tag) == other.tag
+    shutil.rmtree(bento)
+    shutil.copytree(other.path, bento)
+    with pytest.raises(DeploymentError, match=r"v1 holds text_classifier:v2 in place of text_classifier:v1"):
+        check(bento, security)
+    assert verify(bento, security.trusted, None) == other.tag
+
+
+def test_a_bento_that_does_not_say_its_version_is_refused(bento: Path, security: SecuritySettings) -> None:
+    (bento / "bento.yaml").unlink()
+    assert security.sign
+    sign(bento, security.sign)
+    with pytest.raises(DeploymentError, match=r"v1 does not say in bento\.yaml which version it is"):
+        check(bento, security)
+
+
+def test_a_worker_of_another_version_does_not_start(
+    tmp_path: Path, bento: Path, security: SecuritySettings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    version = Version(tag="text_classifier:v9", path=bento, content="0", serve=SERVE, security=security)
+    done = subprocess.run(protection.verified(["never"], version), cwd=ROOT, check=False)
+    assert done.returncode == DeploymentError.exit_status
+    assert "v1 holds text_classifier:v1 in place of text_classifier:v9" in capfd.readouterr().err
+
+
 def test_a_removed_file_is_named(bento: Path, security: SecuritySettings) -> None:
     (bento / MODEL / "grams.npz").unlink()
     with pytest.raises(DeploymentError, match=r"removed: src/bentos/text_classifier/model/grams\.npz$"):
@@ -87,6 +143,12 @@ def test_a_link_in_place_of_a_file_is_named(bento: Path, security: SecuritySetti
     shutil.move(bento / MODEL / GRAPH, tmp_path / GRAPH)
     (bento / MODEL / GRAPH).symlink_to(tmp_path / GRAPH)
     with pytest.raises(DeploymentError, match=f"holds a link, {MODEL / GRAPH}"):
+        check(bento, security)
+
+
+def test_a_pipe_is_named(bento: Path, security: SecuritySettings) -> None:
+    os.mkfifo(bento / "src" / "pipe")
+    with pytest.raises(DeploymentError, match="holds what is no file, src/pipe; it is not served"):
         check(bento, security)
 
 
@@ -116,7 +178,7 @@ def test_no_signature_and_a_stranger_s_signature_are_refused(
 def test_a_signature_of_another_bento_is_refused(bento: Path, security: SecuritySettings, tmp_path: Path) -> None:
     other = lay_out(tmp_path, 2).path
     shutil.copy(bento / SIGNATURE, other)
-    with pytest.raises(DeploymentError, match="changed: src/bentos"):
+    with pytest.raises(DeploymentError, match=r"changed: bento\.yaml, src/bentos"):
         check(other, security)
 
 
@@ -125,7 +187,7 @@ def test_a_key_that_is_none_is_bad_input(tmp_path: Path, bento: Path) -> None:
     with pytest.raises(InputError, match=r"bad\.pem holds no usable key.*make one with `openssl ecparam"):
         sign(bento, tmp_path / "bad.pem")
     with pytest.raises(InputError, match=r"bad\.pem holds no usable public key"):
-        verify(bento, tmp_path / "bad.pem")
+        verify(bento, tmp_path / "bad.pem", None)
 
 
 IDENTITY = SigstoreSettings(identity="ann@mail.example", issuer="https://accounts.example")
@@ -162,7 +224,7 @@ def test_sigstore_signs_for_a_token_and_verifies_an_identity(tmp_path: Path, sig
     assert sigstore == ["who I am"]
     check(bento, settings)
     with pytest.raises(DeploymentError, match="is not by who is trusted"):
-        verify(bento, IDENTITY.model_copy(update={"identity": "ben@mail.example"}))
+        verify(bento, IDENTITY.model_copy(update={"identity": "ben@mail.example"}), None)
     (bento / MODEL / "grams.npz").unlink()
     with pytest.raises(DeploymentError, match=r"removed: src/bentos/text_classifier/model/grams\.npz$"):
         check(bento, settings)
@@ -170,13 +232,13 @@ def test_sigstore_signs_for_a_token_and_verifies_an_identity(tmp_path: Path, sig
 
 def test_a_worker_is_started_behind_the_check_of_the_identity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = []
-    monkeypatch.setattr(verified, "verify", lambda bento, trusted: asked.append((bento, trusted)))
+    monkeypatch.setattr(verified, "verify", lambda *given: asked.append(given))
     monkeypatch.setattr(os, "chdir", lambda folder: None)
     monkeypatch.setattr(os, "execv", lambda program, command: asked.append(command))
     version = Version.of(lay_out(tmp_path), SERVE, SecuritySettings(sigstore=IDENTITY))
     command = protection.verified(["serve", "--port", "0"], version)
     verified.main(*command[3:])
-    assert asked == [(version.path, IDENTITY), ("serve", "--port", "0")]
+    assert asked == [(version.path, IDENTITY, version.tag), ("serve", "--port", "0")]
 
 
 def test_without_an_identity_or_a_network_sigstore_says_so(
@@ -195,7 +257,7 @@ def test_without_an_identity_or_a_network_sigstore_says_so(
     with pytest.raises(DeploymentError, match=r"is not signed: sigstore cannot be used from here \(Failed to refresh"):
         sign(bento, IDENTITY)
     with pytest.raises(DeploymentError, match=r"cannot be verified, and is not served: sigstore cannot be used"):
-        verify(bento, IDENTITY)
+        verify(bento, IDENTITY, None)
 
 
 def test_a_key_and_sigstore_together_are_refused(tmp_path: Path) -> None:
@@ -218,7 +280,8 @@ def protected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Package, Securi
 
 def test_a_sealed_and_signed_bento_shows_nothing_of_the_model(protected: tuple[Package, SecuritySettings]) -> None:
     made, settings = protected
-    check(made.path, settings)
+    assert settings.trusted
+    assert verify(made.path, settings.trusted, made.tag) == made.tag
     for file in made.path.rglob("*"):
         if file.is_file() and file.suffix not in (".py", ".js"):
             content = file.read_bytes()
@@ -272,7 +335,8 @@ def test_the_wrapped_key_lies_outside_the_signature(
     copied = tmp_path / made.path.name
     shutil.copytree(made.path, copied)
     (bento_model(copied) / WRAPPED_KEY).write_text("{}")
-    check(copied, settings)
+    assert settings.trusted
+    verify(copied, settings.trusted, made.tag)
     with pytest.raises(ModelError, match=r"model\.key, which holds the wrapped data key, is missing or damaged"):
         TextModel.load(bento_model(copied), key=settings.encrypt)
 

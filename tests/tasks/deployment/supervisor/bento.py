@@ -77,4 +77,5 @@ def lay_out(folder: Path, step: int = 1, labels: int | None = None) -> Package:
     described = msgspec.structs.replace(described, name=NAME, version=version)
     (model / manifest.MANIFEST).write_bytes(manifest.dump(described))
     (source / IN_BENTO / SETTINGS).write_text(json.dumps({"workers": 1}))
+    (path / "bento.yaml").write_text(f"name: {NAME}\nversion: {version}\n")
     return Package(tag=f"{NAME}:{version}", path=path, size_bytes=1, content=content_of(source))

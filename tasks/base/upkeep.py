@@ -12,19 +12,20 @@ _LOCK_SECONDS = 60.0
 def trim_logs(logs: Iterable[Path], most: int) -> int:
     """Cuts each file that is larger than `most` bytes to its last half of that; returns the bytes freed.
 
-    The file stays the same one, because a process that runs appends to it.
+    The file stays the same one, because processes that run have it open and append to it. What they write while
+    the file is being cut stands before the tail.
     """
     freed = 0
     for log in logs:
         size = log.stat().st_size
         if size <= most:
             continue
-        with log.open("rb+") as stream:
+        # Appending, so that nothing is written over what a process has just put at the beginning.
+        with log.open("ab+", buffering=0) as stream:
             stream.seek(-(most // 2), 2)
             stream.readline()
             tail = stream.read()
-            stream.seek(0)
-            stream.truncate()
+            stream.truncate(0)
             stream.write(tail)
         freed += size - len(tail)
     return freed

@@ -4,7 +4,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from tasks.watching.upkeep import compact, forget_files, trim_logs
+from tasks.base.upkeep import compact, forget_files, trim_logs
 
 
 def test_a_large_log_keeps_its_last_lines_and_its_writer(tmp_path: Path) -> None:
