@@ -28,6 +28,7 @@ from starlette.testclient import TestClient
 
 from benchmarks.linear_model import write_linear_model
 from benchmarks.security_costs import COLUMNS, throughput
+from benchmarks.security_floods import floods, table
 from benchmarks.security_loading import costs_of_loading, seconds
 from bentos.text_classifier.access import Access
 from bentos.text_classifier.api_keys import ApiKey, ApiScope, dump_keys, new_token
@@ -70,6 +71,7 @@ def main() -> None:
         attacks = [_try(name, attack) for name, attack in _attacks(Path(folder))]
         costs = [*costs_of_loading(Path(folder)), *_costs_of_requests(Path(folder))]
         sealed = (Path(folder) / "sealed", f"file:{Path(folder) / 'sealed.key'}")
+        flooded = floods(Path(folder) / "plain", Path(folder), options.seconds)
         loads = throughput(Path(folder) / "plain", sealed, Path(folder) / "loads", options.seconds, options.rounds)
     for attack in attacks:
         print(f"{'refused' if attack['refused'] else 'SUCCEEDED':10}{attack['attack']:48}{attack['seen'][:110]}")
@@ -80,8 +82,10 @@ def main() -> None:
     for load in loads:
         cells = (f"{load[name]:,.3f}" if isinstance(load[name], float) else load[name] for name in COLUMNS)
         print("|", " | ".join(cells), "|")
+    print("", *table(flooded), sep="\n")
     if options.json:
-        options.json.write_text(json.dumps({"attacks": attacks, "costs": costs, "loads": loads}, indent=2) + "\n")
+        found = {"attacks": attacks, "costs": costs, "floods": flooded, "loads": loads}
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
     if not all(attack["refused"] for attack in attacks):
         raise SystemExit("an attack succeeded")
 

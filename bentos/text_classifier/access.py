@@ -15,7 +15,7 @@ from bentos.text_classifier.api_keys import ApiKey, ApiScope, KeyRing
 from bentos.text_classifier.asgi import JSON_TYPE, Request, Response
 from bentos.text_classifier.handlers import Handler
 from bentos.text_classifier.network import API_KEYS_VARIABLE, ENCRYPTION_HEADER, ENVELOPES_VARIABLE, KEYS_PATH
-from bentos.text_classifier.problems import Problem, busy
+from bentos.text_classifier.problems import Problem, limited
 from bentos.text_classifier.site import pages
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Caller:
         self._left = min(self._burst, self._left + (now - self._moment) * self._rate)
         self._moment = now
         if self._left < 1.0:
-            raise busy((1.0 - self._left) / self._rate)
+            raise limited("this key asks more often than it may", b"key", (1.0 - self._left) / self._rate)
         self._left -= 1.0
 
     def spend(self, texts: int, explanations: int) -> None:
@@ -97,8 +97,7 @@ class _Day:
         if self._began is None or now - self._began > _DAY:
             self._began, self.used = now, 0
         if self.used + count > most * share:
-            wait = str(math.ceil(_DAY - (now - self._began)))
-            raise Problem(429, f"this key's {what} of the day are used up", headers=((b"retry-after", wait.encode()),))
+            raise limited(f"this key's {what} of the day are used up", b"key", _DAY - (now - self._began))
 
 
 async def _publish(envelopes: "Envelopes") -> Response:

@@ -219,12 +219,14 @@ class Application:
         route = path if known else PAGE if path in self._pages else OTHER
         runtime.counters.request(route, status, seconds)
         if runtime.access is not None:
-            asked = path if route is not OTHER else runtime.redact.masked(path)
-            client = runtime.client_name(request)
-            record = AccessRecord(
-                time.time(), request.id, request.scope["method"], asked, status, seconds * 1e3, client
-            )
-            runtime.access.add(lambda: [record])
+            moment, client = time.time(), runtime.client_name(request)
+
+            def record() -> list[AccessRecord]:
+                # In the writing thread: what stands in a path that nobody knows may be long to look through.
+                asked = path if route is not OTHER else runtime.redact.masked(path)
+                return [AccessRecord(moment, request.id, request.scope["method"], asked, status, seconds * 1e3, client)]
+
+            runtime.access.add(record)
 
 
 PROBES = {

@@ -1,6 +1,7 @@
 """The few ASGI pieces that the service needs: a request, a response, a stream."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import aclosing
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -32,7 +33,7 @@ class Stream:
 
     __slots__ = ("chunks", "headers", "status")
 
-    def __init__(self, chunks: AsyncIterator[bytes], headers: Headers) -> None:
+    def __init__(self, chunks: AsyncGenerator[bytes, None], headers: Headers) -> None:
         self.status = 200
         self.chunks = chunks
         self.headers = headers
@@ -84,7 +85,12 @@ async def send_response(send: Send, response: Response, extra: Headers, head: bo
 
 
 async def send_stream(send: Send, stream: Stream, extra: Headers) -> None:
-    await send({"type": "http.response.start", "status": stream.status, "headers": [*stream.headers, *extra]})
-    async for chunk in stream.chunks:
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+    """Sends the stream as it is made, and ends its making whatever happens; raises `Disconnected`."""
+    async with aclosing(stream.chunks) as chunks:
+        try:
+            await send({"type": "http.response.start", "status": stream.status, "headers": [*stream.headers, *extra]})
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        except ConnectionResetError:
+            raise Disconnected from None

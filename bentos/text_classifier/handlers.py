@@ -83,7 +83,7 @@ async def answer_feedback(runtime: Runtime, request: Request, asked: FeedbackBod
         raise Problem(422, f"{unknown[0]!r} is not one of the model's labels; GET /model lists them", "label")
     if runtime.feedback is None:
         raise Problem(403, "feedback is switched off: no folder for records is set")
-    text = runtime.redact(asked.text)
+    text = await runtime.redacted(asked.text)
     if text is None:
         raise Problem(422, "the text holds personal data, which is not stored here: take it out", "text")
     record = FeedbackRecord(

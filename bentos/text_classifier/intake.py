@@ -8,7 +8,7 @@ import asyncio
 from typing import Any
 
 from bentos.text_classifier.asgi import Disconnected, Request
-from bentos.text_classifier.problems import Problem, busy
+from bentos.text_classifier.problems import Problem, limited
 
 _LOOK_SECONDS = 1.0
 
@@ -77,7 +77,7 @@ class Intake:
         if request.held + size > self._largest:
             raise self._too_large()
         if self._held > request.held and self._held + size > self._most:
-            raise busy(1)
+            raise limited("too many bytes of requests are held; try again in 1 s", b"bytes", 1)
         self._held += size
         request.held += size
 

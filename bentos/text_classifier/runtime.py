@@ -23,6 +23,9 @@ from bentos.text_classifier.records import RecordWriter
 from bentos.text_classifier.settings import ServiceSettings
 
 _EXPLANATIONS_WAITING = 8
+_REDACTIONS_WAITING = 16
+_SHORT = 1000
+"""Characters of a text that is redacted at once: a fraction of a millisecond."""
 _WARM_UPS = (1, 1, 1, 2, 4, 8, 16)
 
 
@@ -54,6 +57,8 @@ class Runtime:
         self._explanations = 0
         self.feedback = self._writer("feedback", keep_all=True)
         self.redact = self._redactor()
+        self._redactions = 0
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="redact")
         self.predictions = self._prediction_log()
         self.access = self._writer("access", keep_all=False) if settings.access_log else None
 
@@ -68,6 +73,22 @@ class Runtime:
         policy = self.settings.personal_data or "keep"
         key = records_key(Path(self.settings.records)) if policy != "keep" and self.settings.records else b"off"
         return Redactor(policy, key)
+
+    async def redacted(self, text: str) -> str | None:
+        """The text as it may be kept, None when it may not; a long one in a thread of its own, where a few may wait.
+
+        Raises:
+            Problem: 429 when too many wait.
+        """
+        if len(text) <= _SHORT or self.redact.policy == "keep":
+            return self.redact(text)
+        if self._redactions >= _REDACTIONS_WAITING:
+            raise busy(1)
+        self._redactions += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._beside, self.redact, text)
+        finally:
+            self._redactions -= 1
 
     def client_name(self, request: Request) -> str:
         """Who asks, as it may be kept: a key's name, else the address, or what stands for it under a policy."""
@@ -145,7 +166,8 @@ class Runtime:
     def close(self) -> None:
         """Ends the threads once what they hold is done."""
         self.batcher.close()
-        self._explainer.shutdown(wait=True, cancel_futures=True)
+        for thread in (self._explainer, self._beside):
+            thread.shutdown(wait=True, cancel_futures=True)
         for writer in (self.feedback, self.predictions, self.access):
             if writer:
                 writer.close()

@@ -10,7 +10,7 @@ from typing import Any
 
 from bentos.text_classifier.cpus import share
 from bentos.text_classifier.process import counters_folder, limit_libraries, raise_descriptor_limit, settle_memory
-from bentos.text_classifier.settings import SETTINGS, ServiceSettings, load_settings, model_folder
+from bentos.text_classifier.settings import SETTINGS, ServiceSettings, connection_limits, load_settings, model_folder
 
 _FOLDER = model_folder()
 _SETTINGS = load_settings(_FOLDER.parent / SETTINGS)
@@ -19,13 +19,20 @@ limit_libraries(_THREADS)
 
 import bentoml  # noqa: E402  (the thread limits come first)
 import msgspec  # noqa: E402
+import uvicorn.config  # noqa: E402
 
 from bentos.text_classifier import handlers  # noqa: E402
 from bentos.text_classifier.access import guard_from_environment  # noqa: E402
-from bentos.text_classifier.app import Application  # noqa: E402
+from bentos.text_classifier.app import PROBES, Application  # noqa: E402
 from bentos.text_classifier.asgi import Receive, Request, Scope, Send  # noqa: E402
 from bentos.text_classifier.bodies import ExplainBody, FeedbackBody, PredictBody  # noqa: E402
+from bentos.text_classifier.connections import Connections  # noqa: E402
 from bentos.text_classifier.personal_data import mask_logs  # noqa: E402
+from bentos.text_classifier.protocol import bounded  # noqa: E402
+
+# BentoML's worker imports this module before it starts uvicorn, and leaves the choice of the protocol to it.
+_PROTOCOL: Any = bounded(Connections(connection_limits(_SETTINGS), PROBES))
+uvicorn.config.HTTP_PROTOCOLS["auto"] = _PROTOCOL
 
 _COUNTERS = counters_folder()
 

@@ -1,7 +1,7 @@
 """`POST /predict/stream`: a text a line in, a prediction a line out, for any number of rows in constant memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from urllib.parse import parse_qs
 
 import msgspec
@@ -82,7 +82,7 @@ def _value(name: str, values: list[str]) -> str | list[str]:
     return values[0]
 
 
-async def _answers(runtime: Runtime, request: Request, options: Options) -> AsyncIterator[bytes]:
+async def _answers(runtime: Runtime, request: Request, options: Options) -> AsyncGenerator[bytes, None]:
     runtime.streams += 1
     working: list[asyncio.Task[bytes]] = []
     number = 0
@@ -112,18 +112,26 @@ async def _lines(request: Request, longest: int, pause: float) -> AsyncIterator[
     Raises:
         TimeoutError: nothing came for `pause` seconds.
     """
-    rest = b""
+    # Joined once: a line that comes in many small pieces must not be copied with each.
+    rest: list[bytes] = []
+    size = 0
     chunks = request.chunks()
     while (chunk := await asyncio.wait_for(anext(chunks, None), pause)) is not None:
-        *lines, rest = (rest + chunk).split(b"\n")
-        if len(rest) > longest:
+        first, *lines = chunk.split(b"\n")
+        rest.append(first)
+        size += len(first)
+        if lines:
+            lines.insert(0, b"".join(rest))
+            rest = [lines.pop()]
+            size = len(rest[0])
+        if size > longest:
             # Without its end it can be neither answered nor skipped.
-            yield [*lines, rest[:longest]]
+            yield [*lines, b"".join(rest)[:longest]]
             return
         if lines:
             yield lines
-    if rest:
-        yield [rest]
+    if size:
+        yield [b"".join(rest)]
 
 
 async def _group(runtime: Runtime, request: Request, options: Options, lines: list[bytes], first: int) -> bytes:
