@@ -149,12 +149,19 @@ def _attacks_on_service(folder: Path) -> Iterator[tuple[str, Callable[[], object
         yield "ask with a key for something else", lambda: ask(narrow[1])
         yield "ask with an expired key", lambda: ask(gone[1])
         yield "get explanations with a key for predictions", lambda: ask(key[1], BODY | {"explain": True})
+        hidden = b'{"texts": ["\\ud800 goal"], "explain": true}'
+        yield "get them behind a lone surrogate", lambda: ask(key[1], content=hidden)
         yield "ask more often than the key allows", lambda: [ask(limited[1]) for _ in range(5)]
         yield "ask for more texts than a day has", lambda: ask(daily[1], {"texts": ["a goal"] * 4})
         yield (
             "ask for more explanations than a day has",
             lambda: ask(daily[1], {"texts": ["a goal"] * 2, "explain": True}),
         )
+        uncounted = json.dumps({"texts": ["\ud800 goal"] * 4}).encode()
+        yield "hide texts of the day behind lone surrogates", lambda: ask(daily[1], content=uncounted)
+        tensor = {"name": "text", "shape": [1024], "datatype": "BYTES", "data": ["a goal"] * 1024}
+        named = {"inputs": [tensor], "outputs": [{"name": "prediction"}] * 1000}
+        yield "name 1,000 outputs for 1,024 texts", lambda: ask(key[1], named, path=OTHER_ROUTE)
         yield "send a body of 9 MB", lambda: ask(key[1], {"texts": ["a" * 9_000_000]})
         yield "send JSON nested 100,000 deep", lambda: ask(key[1], content=b"[" * 100_000)
         yield "send a body of random bytes", lambda: ask(key[1], content=os.urandom(1000))
@@ -166,6 +173,8 @@ def _attacks_on_service(folder: Path) -> Iterator[tuple[str, Callable[[], object
         parts = json.loads(fresh)
         late = json.dumps(parts | {"time": parts["time"] - 1000}).encode()
         yield "send an encrypted request of a while ago", lambda: ask(key[1] | ENCRYPTED, content=late)
+        huge = fresh.replace(b'"time":', b'"time":' + b"9" * 400)
+        yield "send an encrypted request of a time of 410 digits", lambda: ask(key[1] | ENCRYPTED, content=huge)
         flipped = base64.b64encode(_flip(base64.b64decode(parts["ciphertext"]))).decode()
         touched = json.dumps(parts | {"ciphertext": flipped}).encode()
         yield "change an encrypted request", lambda: ask(key[1] | ENCRYPTED, content=touched)

@@ -2,7 +2,10 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bentos.text_classifier.guard import Caller
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -40,7 +43,7 @@ class Stream:
 
 
 class Request:
-    """One HTTP request; `id` names it in headers and records, `held` counts the bytes of its body that are held."""
+    """One HTTP request; `id` names it in headers and records, `held` counts the bytes held for body and answer."""
 
     __slots__ = ("caller", "held", "id", "receive", "scope")
 
@@ -48,8 +51,13 @@ class Request:
         self.scope = scope
         self.receive = receive
         self.id = request_id
-        self.caller: Any = None
+        self.caller: Caller | None = None
         self.held = 0
+
+    @property
+    def decimals(self) -> int | None:
+        """Decimals that scores are rounded to for who asks; as they are when None."""
+        return None if self.caller is None else self.caller.decimals
 
     def header(self, name: bytes) -> bytes | None:
         """The header's value by its lower-case name."""

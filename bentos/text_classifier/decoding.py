@@ -70,6 +70,21 @@ def whole_answer(prediction: Prediction, options: Options, count: int) -> list[s
     return [one.label for one in prediction.labels]
 
 
+def rounded(prediction: Prediction, decimals: int, least: float) -> Prediction:
+    """A copy with scores of so many decimals, and of its labels and spans those that then reach `least`."""
+    score = prediction.score
+    labels = [LabelScore(one.label, round(one.score, decimals)) for one in prediction.labels]
+    copy = msgspec.structs.replace(
+        prediction,
+        score=None if score is None else round(score, decimals),
+        labels=[one for one in labels if one.score >= least],
+    )
+    if prediction.spans:
+        spans = [msgspec.structs.replace(one, score=round(one.score, decimals)) for one in prediction.spans]
+        copy.spans = [one for one in spans if one.score >= least]
+    return copy
+
+
 def softmax(logits: np.ndarray, manifest: Manifest) -> np.ndarray:
     """Probabilities over the last axis after exponent and temperature, float32."""
     scaled = logits - logits.max(axis=-1, keepdims=True)

@@ -49,13 +49,15 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     max_pause_seconds: float = 300.0
     """Seconds that a stream may pause."""
     max_pending_mb: float = 64.0
-    """Bytes of requests held at one time; beyond it the answer is 429."""
+    """Bytes of requests, and of the answers that they may get, held at one time; beyond it the answer is 429."""
     max_batch: int = 64
     """Texts run together."""
     max_texts: int = 1024
     """Texts a request."""
     max_body_mb: float = 8.0
     """Size of a request; a stream may be of any size."""
+    max_answer_mb: float = 32.0
+    """Size of an answer, as far as it can be known before any work; beyond it the request is refused."""
     max_text_characters: int = 100_000
     """Length of a text, as in training."""
     max_explained: int = 16

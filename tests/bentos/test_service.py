@@ -41,6 +41,33 @@ def test_bentoml_answers_what_the_application_does_not_serve(url: str) -> None:
     assert "x-request-id" not in answer.headers
 
 
+def test_no_spelling_of_a_path_leads_past_the_application(url: str) -> None:
+    for path in ("/predict", "/predict%0A", "/predict/", "//predict", "/predict%00", "/PREDICT", "/explain%0A"):
+        answer = httpx.post(f"{url}{path}", content=b"[")
+        assert "x-request-id" in answer.headers, path
+        assert answer.status_code in (404, 405, 422), path
+
+
+def test_a_method_asks_as_everybody_does() -> None:
+    code = (
+        "import asyncio\n"
+        "from bentos.text_classifier import service\n"
+        "from bentos.text_classifier.problems import Problem\n"
+        "predict = service.TextClassifier().predict\n"
+        "try:\n"
+        "    print(asyncio.run(predict(texts=['goal'], top_k=1))['predictions'][0]['label'])\n"
+        "except Problem as problem:\n"
+        "    print(problem.details.status)\n"
+    )
+    home = Path(os.environ["BENTOML_HOME"])
+    environment = os.environ | {"TEXT_CLASSIFIER_MODEL": str(grams_folder(home / "model-of-test-methods"))}
+    keyed = environment | {"TEXT_CLASSIFIER_API_KEYS": str(home / "no-keys.json")}
+    for variables, said in ((environment, "sport"), (keyed, "401")):
+        ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout.splitlines()[-1] == said
+
+
 def test_it_listens_on_loopback_alone(url: str) -> None:
     port = int(url.rsplit(":", 1)[1])
     addresses = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]

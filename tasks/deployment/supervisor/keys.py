@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     adding.add_argument("--max-body-mb", type=float, help="size of a request")
     adding.add_argument("--texts-a-day", type=int, help="texts in 24 hours")
     adding.add_argument("--explanations-a-day", type=int, help="explanations in 24 hours")
-    adding.add_argument("--decimals", type=int, help="round scores, and give no explanations")
+    adding.add_argument("--decimals", type=int, help="round scores and the weights of explanations")
     revoking = commands.add_parser("revoke", help="take a key away, at once")
     revoking.set_defaults(run=_revoke)
     revoking.add_argument("name")
