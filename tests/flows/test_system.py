@@ -67,7 +67,8 @@ class System:
             "MODEL_SERVICE_STATE": str(state),
             "BENTOML_HOME": str(state / "bentoml"),
             "PREFECT_SERVER_API_PORT": "0",
-            # How soon a run that found the slot taken asks again.
+            # How soon a worker sees that a run is asked for, and one that found the slot taken asks again.
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
             "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "3",
             "MODEL_SERVICE_NOTIFY": told,
         }

@@ -1,6 +1,7 @@
 """A deployment takes over the traffic whole, or leaves everything as it was; nobody's request is lost either way."""
 
 import asyncio
+import os
 import shutil
 import socket
 import subprocess
@@ -179,7 +180,7 @@ def test_a_failed_first_deployment_leaves_nothing(tmp_path: Path) -> None:
 def test_a_taken_port_is_refused_by_the_name_of_its_holder(tmp_path: Path, packages: list[Package]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
-        with pytest.raises(DeploymentError, match=rf"port {port} on 127.0.0.1 is taken by process \d+ \(.*pytest"):
+        with pytest.raises(DeploymentError, match=rf"port {port} on 127.0.0.1 is taken by process {os.getpid()} \("):
             deploy(packages[0], SERVE.model_copy(update={"port": port}), known(1), tmp_path / "state")
     assert processes.find(tmp_path / "state") == []
 
