@@ -108,5 +108,5 @@ def prefect_server():
     """A real Prefect API on a private database, one for the whole session because it takes ten seconds to start."""
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=300):
         yield

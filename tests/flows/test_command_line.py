@@ -78,7 +78,7 @@ def test_a_wrong_value_ends_the_command_with_status_2_and_one_message():
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=480,
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: --effort: Input should be 'quick', 'standard' or 'thorough'")
