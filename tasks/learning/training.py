@@ -23,9 +23,8 @@ from tasks.learning.examples import Batch, Examples, encode_part, filled
 from tasks.learning.forward import forward, predict, specs
 from tasks.learning.job import Job
 from tasks.learning.losses import LOSSES, LossSettings
-from tasks.learning.recipe import Recipe
+from tasks.learning.recipe import IMBALANCE, Recipe
 
-IMBALANCE = 10.0
 AVERAGED = 20
 CHECKPOINT_SECONDS = 60.0
 REPORT_SECONDS = 0.5
