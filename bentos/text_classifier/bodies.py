@@ -7,9 +7,8 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import msgspec
 from msgspec import Meta
 
-from bentos.text_classifier.decoding import Prediction
+from bentos.text_classifier.decoding import Answer, Prediction
 from bentos.text_classifier.explain import Attribution
-from bentos.text_classifier.manifest import TaskName
 from bentos.text_classifier.problems import Problem
 
 Body = TypeVar("Body")
@@ -87,7 +86,8 @@ class ModelCard(msgspec.Struct):
     bento: str
     name: str
     version: str
-    task: TaskName
+    task: Annotated[str, Meta(description="the kind of task")]
+    answer: Annotated[Answer, Meta(description="the field of a prediction that holds the whole answer")]
     architecture: str
     labels: list[str]
     thresholds: list[float] | None

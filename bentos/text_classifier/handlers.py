@@ -74,7 +74,7 @@ async def feedback(runtime: Runtime, request: Request, body: bytes) -> Response:
 
 
 async def answer_feedback(runtime: Runtime, request: Request, asked: FeedbackBody) -> FeedbackAnswer:
-    if runtime.model.manifest.task == "tagging":
+    if not runtime.model.decoder.about_texts:
         raise Problem(403, "this model tags parts of a text: there is no one label that feedback could put right")
     check_texts(runtime, [asked.text], "text")
     labels = [asked.label] if isinstance(asked.label, str) else asked.label
@@ -110,6 +110,7 @@ def describe(runtime: Runtime) -> ModelCard:
         name=manifest.name,
         version=manifest.version,
         task=manifest.task,
+        answer=runtime.model.decoder.answer,
         architecture=manifest.architecture,
         labels=runtime.model.classes,
         thresholds=manifest.thresholds,
