@@ -60,7 +60,7 @@ def read_manifest(model: Path) -> Manifest:
         manifest = parse((model / MANIFEST).read_bytes())
         decoder_of(manifest)
     except (OSError, ValueError, msgspec.MsgspecError) as error:
-        raise InputError(f"{model} cannot be used as a model folder: {error}") from error
+        raise InputError(f"{model} is no model folder that can be used: {error}") from error
     return manifest
 
 
