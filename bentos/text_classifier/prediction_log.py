@@ -160,7 +160,7 @@ class PredictionLog:
         self._key = records_key(folder)
         self._redact = Redactor(settings.personal_data or "keep", self._key)
         self._share = Thinning(settings.prediction_share)
-        self._labels = len(model.manifest.labels) if model.manifest.task == "multi" else None
+        self._labels = len(model.manifest.labels) if model.decoder.answer == "labels" else None
         self._waiting: list[_Taken] = []
         self._room = float(settings.prediction_burst)
         self._filled = time.monotonic()
