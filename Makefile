@@ -12,11 +12,11 @@ TEST :=
 EFFORT :=
 ARGS :=
 
-.PHONY: setup retrain test check up down serve stop status ui doctor audit lock requirements help
+.PHONY: setup retrain test quick check up down serve stop status ui doctor audit lock requirements help
 
 help:
 	@echo "make retrain [SOURCE=file TEXT=column LABEL=column TEST=file EFFORT=quick|standard|thorough ARGS='--no-deploy ...']"
-	@echo "make test | check | setup | up | down | serve | stop | status | ui | doctor | audit | lock"
+	@echo "make test | quick | check | setup | up | down | serve | stop | status | ui | doctor | audit | lock"
 
 setup: $(READY)
 
@@ -37,8 +37,14 @@ retrain: $(READY)
 	@$(BIN)/python -m flows.retrain $(if $(SOURCE),--source "$$SOURCE") $(if $(TEXT),--text-column "$$TEXT") \
 		$(if $(LABEL),--label-column "$$LABEL") $(if $(TEST),--test-source "$$TEST") $(if $(EFFORT),--effort "$$EFFORT") $(ARGS)
 
+# On as many workers as there are CPUs; see tests/conftest.py for what is shared out, and for what is quick.
+PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder --durations 10
+
 test: $(READY)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+quick: $(READY)
+	@$(BIN)/python -m pytest $(PARALLEL) --quick -r fE $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-logo && $(BIN)/pyright

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.base.machine import shared_cores
 from tasks.base.manifests import Dataset
 from tasks.base.settings import TrainSettings
 from tasks.learning.support_vectors import FOLDED_ROWS, FOLDS
-from tasks.models.pretrained.encoder import Shape
-from tasks.models.pretrained.names import open_pretrained
+
+if TYPE_CHECKING:
+    from tasks.models.pretrained.encoder import Shape
 
 START = 5.0
 """Seconds of the processor to trace and compile a model, save it and time its answers."""
@@ -73,7 +74,14 @@ _UNKNOWN = Cost(1e-4, _epochs, widens=True)
 _WIDER = {"quick": 1.0, "standard": 1.5, "thorough": 2.5}
 
 
-def _size(shape: Shape) -> float:
+def _shape(pretrained: str, dataset: Dataset) -> "Shape":
+    # Imported here: it brings TensorFlow, which who plans nothing need not wait for.
+    from tasks.models.pretrained.names import open_pretrained
+
+    return open_pretrained(pretrained, dataset).shape
+
+
+def _size(shape: "Shape") -> float:
     """Multiplications for a token, as multiples of what `minilm` makes."""
     return shape.layers * shape.width * (4 * shape.width + 2 * shape.hidden) / (6 * 384 * (4 * 384 + 2 * 1536))
 
@@ -94,6 +102,6 @@ def estimate(name: str, dataset: Dataset, hyper: Hyper, train: TrainSettings, ef
     wider = _WIDER[effort] if cost.widens else 1.0
     # A text costs a little beside its words.
     words = dataset.profile.total_tokens + 2 * dataset.rows["train"]
-    size = _size(open_pretrained(train.pretrained, dataset).shape) if cost.pretrained else 1.0
+    size = _size(_shape(train.pretrained, dataset)) if cost.pretrained else 1.0
     work = words * cost.word * size * cost.passes(dataset, hyper) * wider
     return (START + work / (shared_cores() if cost.parallel else 1.0)) / speed

@@ -84,7 +84,7 @@ def serving_function(model: keras.Model) -> Any:
     """The model as a `tf.function` from its named inputs to `logits`."""
     specs = signature(model)
 
-    @tf.function(input_signature=specs)
+    @tf.function(input_signature=specs, autograph=False)
     def serve(*inputs: Any) -> dict[str, Any]:
         named = {spec.name: value for spec, value in zip(specs, inputs, strict=True)}
         return {"logits": model(named, training=False)}

@@ -1,7 +1,7 @@
 """A trained model's folder: the file formats that select, convert and serve read."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,7 +9,10 @@ from bentos.text_classifier.manifest import MANIFEST, EncoderSettings, Manifest,
 from tasks.base.manifests import Candidate, content_of
 from tasks.kinds.registry import KINDS, standard_error
 from tasks.learning.job import Job
-from tasks.learning.training import Trained
+
+if TYPE_CHECKING:
+    # It brings TensorFlow, which who reads a candidate's folder need not wait for.
+    from tasks.learning.training import Trained
 
 WEIGHTS = "model.keras"
 VALIDATION_LOGITS = "validation.npy"
@@ -20,7 +23,7 @@ VALIDATION_TARGETS = "validation_targets.npy"
 def save(
     job: Job,
     name: str,
-    trained: Trained,
+    trained: "Trained",
     files: Mapping[str, bytes],
     encoders: Sequence[EncoderSettings],
     hyper: Mapping[str, Any],

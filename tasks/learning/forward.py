@@ -12,7 +12,7 @@ from tasks.learning.examples import Examples
 
 def forward(model: keras.Model) -> Callable[[dict[str, Any]], Any]:
     """The model as a graph, traced once for every batch size and length."""
-    return tf.function(lambda inputs: model(inputs, training=False), input_signature=[specs(model)])
+    return tf.function(lambda inputs: model(inputs, training=False), input_signature=[specs(model)], autograph=False)
 
 
 def predict(call: Callable[[dict[str, Any]], Any], examples: Examples, batch_size: int = 128) -> np.ndarray:

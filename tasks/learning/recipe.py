@@ -7,6 +7,9 @@ import numpy as np
 
 from tasks.base.settings import TrainSettings
 
+IMBALANCE = 10.0
+"""Rows of the largest class for one of the smallest; from there on classes are weighed unless a setting forbids it."""
+
 
 @dataclass(frozen=True)
 class Recipe:

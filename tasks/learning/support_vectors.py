@@ -18,7 +18,7 @@ from tasks.kinds.registry import KINDS
 from tasks.kinds.scaling import sigmoid_line
 from tasks.learning.examples import read_part
 from tasks.learning.job import Job
-from tasks.learning.training import IMBALANCE
+from tasks.learning.recipe import IMBALANCE
 
 # With fewer rows than this a validation part alone is too noisy to choose by; folds of all rows are cheap.
 FOLDED_ROWS = 8_000

@@ -23,9 +23,8 @@ from tasks.learning.examples import Batch, Examples, encode_part, filled
 from tasks.learning.forward import forward, predict, specs
 from tasks.learning.job import Job
 from tasks.learning.losses import LOSSES, LossSettings
-from tasks.learning.recipe import Recipe
+from tasks.learning.recipe import IMBALANCE, Recipe
 
-IMBALANCE = 10.0
 AVERAGED = 20
 CHECKPOINT_SECONDS = 60.0
 REPORT_SECONDS = 0.5
@@ -110,7 +109,7 @@ class _Loop:
             self.model = build()
             self.variables, rates = trainable(self.model, recipe.rates)
             self.optimiser = AdamW(self.variables, rates, recipe.decay, recipe.clip)
-        self._step = tf.function(self._one_step, input_signature=self._signature(), reduce_retracing=True)
+        self._step = tf.function(self._one_step, self._signature(), autograph=False, reduce_retracing=True)
         self._forward = forward(self.model)
         self._compiled = tf.function(self._gradients, jit_compile=True) if place.xla else self._gradients
         self.steps_per_epoch = train.steps(recipe.batch_size)

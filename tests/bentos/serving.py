@@ -44,7 +44,7 @@ class Process(NamedTuple):
         return int(str(self.told["port"]))
 
     def connected(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=120)
 
     def said(self, content: bytes) -> bytes:
         """The beginning of what is said to these bytes; nothing when the connection is broken off."""
@@ -113,7 +113,7 @@ def worker(
         yield Process(f"{scheme}://127.0.0.1:{told['port']}", process, told, log)
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
 
 
 @contextmanager
@@ -134,7 +134,7 @@ def bentoml_served(folder: Path, home: Path) -> Iterator[tuple[str, list[int]]]:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stream, stderr=stream)
     try:
         url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not _ready(url):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -143,7 +143,7 @@ def bentoml_served(folder: Path, home: Path) -> Iterator[tuple[str, list[int]]]:
         yield url, [child.pid for child in children if "_bentoml_impl.worker.service" in child.cmdline()]
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(120)
 
 
 def _ready(url: str) -> bool:

@@ -69,11 +69,11 @@ def served(python: Path, arguments: list[str], folder: Path, log: Path) -> Itera
 
 
 def _await_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while time.monotonic() < end:
         assert process.poll() is None, log.read_text()
         try:
-            with urllib.request.urlopen(url, timeout=5):
+            with urllib.request.urlopen(url, timeout=120):
                 return
         except OSError:  # not listening yet, or no worker behind the port yet
             time.sleep(0.1)
@@ -83,7 +83,7 @@ def _await_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 def _answers(url: str) -> tuple[str, list[str]]:
     body = json.dumps({"texts": [text for text, _ in known(1)]}).encode()
     request = urllib.request.Request(f"{url}/predict", body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=20) as response:
+    with urllib.request.urlopen(request, timeout=120) as response:
         answer = json.load(response)
     return answer["model"]["bento"], [prediction["label"] for prediction in answer["predictions"]]
 

@@ -71,7 +71,7 @@ main();
 @pytest.mark.slow
 def test_a_generated_typescript_client_compiles_and_works(serving: Process, tmp_path: Path) -> None:
     def run(*command: str) -> str:
-        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=480, check=False)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout
 

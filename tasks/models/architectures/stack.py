@@ -156,7 +156,7 @@ def _unit(vectors: Any) -> Any:
 
 def embed(model: keras.Model, encoder: TokenEncoder, texts: Sequence[str], progress: Any) -> np.ndarray:
     """The model's vectors of any number of texts, float32 [texts, width], in batches of like length."""
-    call = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
+    call = tf.function(lambda inputs: model(inputs, training=False), autograph=False, reduce_retracing=True)
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     result = np.zeros((len(texts), model.output_shape[-1]), np.float32)
     for start in range(0, len(order), BATCH):

@@ -1,5 +1,6 @@
 """Every offered structure, from its saved file to ONNX and a SavedModel that answer alike."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from bentos.text_classifier.model import TextModel
 from tasks.base.errors import PipelineError
-from tasks.base.manifests import Candidate, Dataset
+from tasks.base.manifests import Candidate, Converted, Dataset
 from tasks.base.settings import TrainSettings
 from tasks.conversion.convert import compare, convert, export_graph, load_keras, write_onnx
 from tasks.learning.backend import keras, ops, tf
@@ -54,6 +55,17 @@ def trained(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Train
         return made[name]
 
     return candidate
+
+
+@pytest.fixture
+def converted(once: Converted, tmp_path: Path) -> Converted:
+    """A network of convolutions, converted once; the graph is this test's own to change."""
+    return once.model_copy(update={"folder": shutil.copytree(once.folder, tmp_path / "own")})
+
+
+@pytest.fixture(scope="module")
+def once(dataset: Dataset, trained: Trainer, tmp_path_factory: pytest.TempPathFactory) -> Converted:
+    return convert(trained("cnn"), dataset, tmp_path_factory.mktemp("converted") / "out")
 
 
 @pytest.mark.parametrize("name", ["bag", "cnn", "lstm", "gru", "transformer"])
@@ -113,8 +125,7 @@ def test_a_recurrence_trained_for_a_gpu_is_exported_without_cudnn(trained: Train
     assert layer.backwards.use_cudnn is False
 
 
-def test_a_graph_that_answers_otherwise_is_refused(dataset: Dataset, trained: Trainer, tmp_path: Path) -> None:
-    converted = convert(trained("cnn"), dataset, tmp_path / "out")
+def test_a_graph_that_answers_otherwise_is_refused(dataset: Dataset, trained: Trainer, converted: Converted) -> None:
     path = converted.folder / "model.onnx"
     graph = onnx.load(str(path))
     bias = next(one for one in graph.graph.initializer if list(one.dims) == [3])
@@ -125,8 +136,7 @@ def test_a_graph_that_answers_otherwise_is_refused(dataset: Dataset, trained: Tr
         compare(load_keras(trained("cnn").folder), converted.folder, converted.saved_model, dataset)
 
 
-def test_a_broken_graph_is_found_by_loading_it(dataset: Dataset, trained: Trainer, tmp_path: Path) -> None:
-    converted = convert(trained("cnn"), dataset, tmp_path / "out")
+def test_a_broken_graph_is_found_by_loading_it(dataset: Dataset, trained: Trainer, converted: Converted) -> None:
     (converted.folder / "model.onnx").write_bytes(b"not a graph")
     with pytest.raises(PipelineError, match="does not load"):
         compare(load_keras(trained("cnn").folder), converted.folder, converted.saved_model, dataset)

@@ -18,6 +18,7 @@ from tasks.base.errors import InputError
 from tasks.base.manifests import Table
 from tasks.base.settings import SourceSettings
 from tasks.data.ingest import ingest
+from tasks.data.sources import docstrings
 
 CSV = 'text,label\nfine film,pos\n"dull, long",neg\n'
 
@@ -322,8 +323,10 @@ def test_a_file_whose_name_is_a_formula_is_disarmed_too(tmp_path: Path, monkeypa
     assert table.quarantine.read_text().splitlines()[1].startswith("'=cmd().csv,4,")
 
 
-def test_docstrings_are_deterministic_and_bounded(tmp_path: Path) -> None:
+def test_docstrings_are_deterministic_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docstrings, "_SOURCE_CHARACTERS", 90_000)
     first = ingest(SourceSettings(rows=300), tmp_path / "a", 13)
+    assert rows(ingest(SourceSettings(rows=300), tmp_path / "b", 13)) == rows(first)
     assert first.rows == 300
     assert len({label for _, label in rows(first)}) >= 10
     assert all(4 <= len(text.split()) <= 60 for text, _ in rows(first))

@@ -14,6 +14,7 @@ import pytest
 from bentos.text_classifier.text import words
 from tasks.base.manifests import Checked, Dataset
 from tasks.base.settings import DataSettings, SourceSettings, TrainSettings
+from tasks.data import expectations
 from tasks.data.ingest import ingest
 from tasks.data.preprocess import preprocess
 from tasks.data.profile import language_of, script_of
@@ -22,6 +23,12 @@ from tasks.data.validate import validate
 
 DATASETS = Path(os.environ.get("DATASETS_DIR", "../shared/datasets"))
 ENTRIES = [{"text": f"the text of number {n} is here", "label": f"class {n % 4}"} for n in range(400)]
+
+
+@pytest.fixture(autouse=True)
+def without_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing the Data Docs, which no test here reads, takes half the time of a validation."""
+    monkeypatch.setattr(expectations, "_build_site", lambda context, site: None)
 
 
 def checked_from(source: Path | str, folder: Path, trained_on: bool = True, **settings: Any) -> Checked:

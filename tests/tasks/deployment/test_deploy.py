@@ -1,6 +1,7 @@
 """A deployment takes over the traffic whole, or leaves everything as it was; nobody's request is lost either way."""
 
 import asyncio
+import os
 import shutil
 import socket
 import subprocess
@@ -78,7 +79,7 @@ def test_a_first_deployment_is_live_and_smoke_tested(state: Path, live: Deployme
 
 def test_what_a_deployment_asks_itself_is_not_looked_at_as_live_traffic(state: Path, live: Deployment) -> None:
     def recorded(count: int) -> list[float]:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 240
         while len(times := sorted(record.time for record in read_predictions(state / "records"))) < count:
             assert time.monotonic() < end, times
             time.sleep(0.05)
@@ -179,7 +180,7 @@ def test_a_failed_first_deployment_leaves_nothing(tmp_path: Path) -> None:
 def test_a_taken_port_is_refused_by_the_name_of_its_holder(tmp_path: Path, packages: list[Package]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
-        with pytest.raises(DeploymentError, match=rf"port {port} on 127.0.0.1 is taken by process \d+ \(.*pytest"):
+        with pytest.raises(DeploymentError, match=rf"port {port} on 127.0.0.1 is taken by process {os.getpid()} \("):
             deploy(packages[0], SERVE.model_copy(update={"port": port}), known(1), tmp_path / "state")
     assert processes.find(tmp_path / "state") == []
 

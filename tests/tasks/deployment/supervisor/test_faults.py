@@ -19,7 +19,7 @@ from tasks.release.package import bento_model
 from tests.tasks.deployment.supervisor.traffic import traffic
 
 
-def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         result = condition()
@@ -42,7 +42,7 @@ def asked(url: str) -> str:
     request = urllib.request.Request(
         f"{url}/predict", json.dumps({"texts": ["atom"]}).encode(), {"content-type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=20) as response:
+    with urllib.request.urlopen(request, timeout=120) as response:
         return json.load(response)["model"]["bento"]
 
 

@@ -127,7 +127,7 @@ def test_a_worker_by_hand_refuses_other_addresses_too(tmp_path: Path) -> None:
     package = lay_out(tmp_path)
     command = [sys.executable, "-m", "bentos.text_classifier.worker", "--host", "0.0.0.0", "--port", "0"]
     done = subprocess.run(
-        [*command, "--model", str(bento_model(package.path))], capture_output=True, text=True, timeout=60, check=False
+        [*command, "--model", str(bento_model(package.path))], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 1
     assert "not listening on 0.0.0.0 without API keys" in done.stderr

@@ -49,7 +49,7 @@ def clean(state: Path, tag: str) -> bool:
     return bool(running and running["tag"] == tag and roles == ["guardian", "supervisor", "worker"] and not rule)
 
 
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def until(condition: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

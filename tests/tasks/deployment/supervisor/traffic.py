@@ -75,7 +75,7 @@ async def traffic(
         while not stop.is_set():
             started = time.perf_counter()
             try:
-                judge(tally, *await asyncio.wait_for(connection.ask([text]), 30))
+                judge(tally, *await asyncio.wait_for(connection.ask([text]), 120))
             except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
                 tally.failed.append(f"{time.strftime('%H:%M:%S')} {type(error).__name__}: {error}")
                 connection.close()

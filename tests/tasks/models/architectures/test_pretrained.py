@@ -44,7 +44,7 @@ def test_a_process_that_trained_nothing_loads_what_another_has_trained(tmp_path)
     candidate = architectures()["encoder"].fit(Job(dataset, tmp_path / "model", train, "quick", 13))
     loading = f"load_keras(Path({str(candidate.folder)!r}))"
     script = f"from pathlib import Path; from tasks.conversion.convert import load_keras; {loading}"
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, timeout=120)
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, timeout=480)
 
 
 def test_a_stack_gives_several_labels(tmp_path):
