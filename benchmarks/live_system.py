@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
+from flows.api import authorization
 from flows.identity import living
 from tasks.base.state import ROOT
 from tasks.deployment.supervisor import lifecycle, processes
@@ -139,7 +140,9 @@ class LiveSystem:
         return json.loads((self.state / "prefect" / f"{name}.json").read_text())
 
     def api(self, method: str, path: str, **body: Any) -> Any:
-        answer = httpx.request(method, f"{self.record('server')['url']}{path}", json=body, timeout=30)
+        known = authorization((self.state / "prefect" / "api.secret").read_text())
+        url = f"{self.record('server')['url']}{path}"
+        answer = httpx.request(method, url, json=body, headers=known, timeout=30)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 

@@ -1,11 +1,12 @@
 """Typed parameters of the flows: Prefect's form, the command line and a deployment's YAML in one."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from flows.task_runners import RunnerName
+from tasks.base.errors import InputError
 from tasks.base.settings import (
     Budget,
     DataSettings,
@@ -18,14 +19,20 @@ from tasks.base.settings import (
     SourceSettings,
     TrainSettings,
 )
+from tasks.kinds.registry import AUTO, KINDS, kind_of
+
+
+def _form(schema: dict[str, Any]) -> None:
+    # Only the command line has a default source: a run asked for through Prefect with empty parameters
+    # (prefect#19501) is refused, where it would else train on the embedded source and replace the live version.
+    schema["required"] = ["source"]
+    schema["properties"]["task"]["enum"] = [AUTO, *KINDS]
 
 
 class RetrainConfig(Budget, SourceSettings):
     """From a table of labelled text to a live, smoke-tested model service."""
 
-    # Only the command line has a default source: a run asked for through Prefect with empty parameters
-    # (prefect#19501) is refused, where it would else train on the embedded source and replace the live version.
-    model_config = ConfigDict(json_schema_extra={"required": ["source"]})
+    model_config = ConfigDict(json_schema_extra=_form)
 
     validation_source: str | None = Field(default=None, min_length=1)
     """Rows to choose by, instead of a part of the source; never trained on unless `data.refit`."""
@@ -64,6 +71,17 @@ class RetrainConfig(Budget, SourceSettings):
     """Where and with what the model is served."""
     security: SecuritySettings = SecuritySettings()
     """What protects the model and the service."""
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, task: str) -> str:
+        # Here, since the room of kinds stands on the settings' room.
+        try:
+            if task != AUTO:
+                kind_of(task)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return task
 
     @model_validator(mode="after")
     def _one_private_training(self) -> "RetrainConfig":

@@ -15,9 +15,10 @@ import sqlalchemy.exc
 from prefect.events import emit_event
 
 from flows import system
+from flows.api import listed
 from flows.arrivals import Watch, fingerprint
 from flows.changes import tell_changes
-from flows.environment import kept_server, prefect_home
+from flows.environment import prefect_home
 from flows.running import crash_dead_runs
 from tasks.base.errors import PipelineError
 from tasks.base.state import state_folder
@@ -32,13 +33,13 @@ log = logging.getLogger("keeper")
 
 def look(watch: Watch) -> None:
     """One round over everything that is kept."""
-    system.start_server()
+    url = system.start_server()
     system.start_worker(deploy=False)
     for run in crash_dead_runs():
         log.warning("run %s: its process was killed; marked as crashed", run)
     for event in tell_changes(state_folder(), prefect_home() / "told.json"):
         log.warning("told: %s", event)
-    for deployment in _deployments():
+    for deployment in listed(url, "deployments"):
         source = deployment["parameters"].get("config", {})
         if deployment["name"] != WATCHING or "source" not in source:
             continue
@@ -55,10 +56,6 @@ def look(watch: Watch) -> None:
                 resource={"prefect.resource.id": f"model-service.source.{name}"},
                 payload={"source": name},
             )
-
-
-def _deployments() -> list[dict]:
-    return httpx.post(f"{kept_server()}/deployments/filter", json={}, timeout=10).json()
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ def publish(run: RunReport, folder: Path, copy: Path | None) -> Path:
         if rows:
             create_table_artifact(table=rows, key=key)
     if copy is not None:
-        write_json(run, copy)
+        write_json(run, copy, asked=True)
     return page
 
 

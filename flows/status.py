@@ -3,8 +3,7 @@
 import subprocess
 import sys
 
-import httpx
-
+from flows.api import listed
 from flows.environment import kept_server
 from flows.system import Background
 from tasks.base.state import ROOT, state_folder
@@ -34,10 +33,8 @@ def status() -> None:
 
 def schedules(url: str) -> list[str]:
     """A line for each scheduled deployment of the server at `url`: when, and whether it is paused."""
-    answer = httpx.post(f"{url}/deployments/filter", json={}, timeout=10)
-    answer.raise_for_status()
     lines = []
-    for deployment in answer.json():
+    for deployment in listed(url, "deployments"):
         times = deployment.get("schedules") or []
         paused = deployment.get("paused") or any(not each["active"] for each in times)
         when = ", ".join(str(each["schedule"].get("cron") or each["schedule"]) for each in times)

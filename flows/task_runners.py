@@ -29,11 +29,16 @@ def task_runner(name: RunnerName, workers: int, address: str | None = None, thre
 
 def _dask(workers: int, address: str | None, environment: dict[str, str]) -> TaskRunner[Any]:
     # Imported here: importing Dask takes a second that other runs need not wait for.
+    import dask.config
     from prefect_dask.task_runners import DaskTaskRunner
 
     if address:
         return DaskTaskRunner(address=address)
+    # Scheduler and workers run whatever reaches their ports: only who has this run's certificate does. Their pages,
+    # which everybody could read, are left out.
+    dask.config.set({f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker", "nanny")})
     cluster = {
+        "security": True,
         "n_workers": workers,
         # Tasks at a time in a process; what is computed within one may use more.
         "threads_per_worker": 1,

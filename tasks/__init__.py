@@ -3,4 +3,12 @@
 base, kinds, data, learning, models, conversion, candidates, verdict, release, deployment, batch, watching, report.
 
 Nothing here imports `flows`; `make check` holds both rules.
+Importing the package makes what this process writes its user's alone.
 """
+
+import os
+
+from bentos.text_classifier.process import keep_private
+
+# Inherited, as the umask is: a child process hands over as the person who typed the command would.
+os.environ.setdefault("MODEL_SERVICE_UMASK", f"{keep_private():03o}")

@@ -30,6 +30,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import psutil
 import pytest
 
+import flows  # noqa: F401 (Prefect reads its settings, the secret among them, when it is first imported)
 from bentos.text_classifier.cpus import allowed_cpus
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -47,6 +47,16 @@ _ALWAYS: Headers = [(b"x-content-type-options", b"nosniff"), (b"x-frame-options"
 _CLOSE: Headers = [(b"connection", b"close")]
 
 
+PROBES = {
+    "/livez": ("livez", "Whether the process lives", False),
+    "/healthz": ("healthz", "The same, for BentoML's clients", False),
+    "/readyz": ("readyz", "Whether a real prediction was made", True),
+    "/v2/health/live": ("v2_live", "Open Inference Protocol: liveness", False),
+    "/v2/health/ready": ("v2_ready", "Open Inference Protocol: readiness", True),
+}
+"""Paths that are answered whatever is served: the route's name and summary, and whether it asks for readiness."""
+
+
 class Application:
     """An ASGI application that serves one model folder.
 
@@ -245,18 +255,19 @@ class Application:
                 return await live(service, request, body)
             raise Problem(503, "not ready to take new connections") if self._draining else _not_loaded()
 
-        def probe(path: str, name: str, summary: str, handler: Any) -> Route[Any, None]:
-            problems = (503,) if handler is ready else ()
-            return Route(
-                "GET", path, name, summary, handler, scope=None, media_type=PLAIN, problems=problems, early=True
-            )
-
         return [
-            probe("/livez", "livez", "Whether the process lives", live),
-            probe("/healthz", "healthz", "The same, for BentoML's clients", live),
-            probe("/readyz", "readyz", "Whether a real prediction was made", ready),
-            probe("/v2/health/live", "v2_live", "Open Inference Protocol: liveness", live),
-            probe("/v2/health/ready", "v2_ready", "Open Inference Protocol: readiness", ready),
+            Route(
+                "GET",
+                path,
+                name,
+                summary,
+                ready if asks_ready else live,
+                scope=None,
+                media_type=PLAIN,
+                problems=(503,) if asks_ready else (),
+                early=True,
+            )
+            for path, (name, summary, asks_ready) in PROBES.items()
         ]
 
     def _count(self, runtime: Runtime, request: Request, path: str, status: int, seconds: float) -> None:

@@ -5,9 +5,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from bentos.text_classifier.decoding import Prediction
+from bentos.text_classifier.decoding import Answer, Prediction
 from bentos.text_classifier.explain import Attribution
-from bentos.text_classifier.manifest import TaskName
 
 TopK = Annotated[int, Meta(ge=1, le=100_000, description="labels at most, best first; 1 when not given, or all that pass in a multi-label model")]  # fmt: skip  # noqa: E501
 Threshold = Annotated[float, Meta(ge=0, le=1, description="labels with a lower score are left out of `labels`")]
@@ -77,7 +76,8 @@ class ModelCard(msgspec.Struct):
     bento: str
     name: str
     version: str
-    task: TaskName
+    task: Annotated[str, Meta(description="the kind of task")]
+    answer: Annotated[Answer, Meta(description="the field of a prediction that holds the whole answer")]
     architecture: str
     labels: list[str]
     thresholds: list[float] | None

@@ -41,7 +41,7 @@ class AnswerSizes:
         sizes = sorted((len(encode(label)) for label in model.classes), reverse=True)
         self._longest = max(sizes, default=0)
         self._entries = [0, *accumulate(size + _ENTRY for size in sizes)]
-        self._positions = token_encoder(model.encoders).settings.max_length if model.manifest.task == "tagging" else 0
+        self._positions = token_encoder(model.encoders).settings.max_length if not model.decoder.about_texts else 0
         self._defaults = defaults
         self._of_defaults = self._bound(defaults)
 
@@ -131,7 +131,7 @@ def of_feedback(runtime: "Runtime", asked: FeedbackBody) -> Cost:
 
 
 def _check_explainable(runtime: "Runtime", field: str) -> None:
-    if runtime.model.manifest.task == "tagging":
+    if not runtime.model.decoder.about_texts:
         reason = "explanations are for models that label whole texts; this one tags parts of them"
         raise Problem(422, reason, field)
 

@@ -30,6 +30,7 @@ from bentos.text_classifier.asgi import JSON_TYPE, Request, Response
 from bentos.text_classifier.key_pairs import suite
 from bentos.text_classifier.network import ENCRYPTION_HEADER, KEYS_PATH
 from bentos.text_classifier.problems import Problem
+from bentos.text_classifier.process import first_written
 from bentos.text_classifier.wire import decode
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class Envelopes:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True)
         self._keys: dict[int, X25519PrivateKey] = {}
         self._bucket = 0
 
@@ -148,19 +149,7 @@ class Envelopes:
 
     def _stored(self, period: int) -> bytes:
         """The period's key; of several workers that make one at the same time, the first one's."""
-        file = self._folder / f"{period}.key"
-        if not file.exists():
-            partial = self._folder / f".{period}.{os.getpid()}.{secrets.token_hex(4)}"
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(secrets.token_bytes(32))
-            try:
-                os.link(partial, file)
-            except FileExistsError:
-                logger.debug("another worker made the key of period %d", period)
-            finally:
-                partial.unlink()
-        return file.read_bytes()
+        return first_written(self._folder / f"{period}.key", secrets.token_bytes(32))
 
     def _forget(self, period: int) -> None:
         """Removes keys that are over."""

@@ -47,7 +47,7 @@ async def explain(runtime: Runtime, request: Request, asked: ExplainBody) -> Res
 
 
 async def feedback(runtime: Runtime, request: Request, asked: FeedbackBody) -> Response:
-    if runtime.model.manifest.task == "tagging":
+    if not runtime.model.decoder.about_texts:
         raise Problem(403, "this model tags parts of a text: there is no one label that feedback could put right")
     labels = [asked.label] if isinstance(asked.label, str) else asked.label
     if unknown := [label for label in labels if label not in runtime.known]:
@@ -81,6 +81,7 @@ def describe(runtime: Runtime) -> ModelCard:
         name=manifest.name,
         version=manifest.version,
         task=manifest.task,
+        answer=runtime.model.decoder.answer,
         architecture=manifest.architecture,
         labels=runtime.model.classes,
         thresholds=manifest.thresholds,

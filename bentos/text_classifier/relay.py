@@ -102,7 +102,8 @@ class Relay:
         self._httpx: Any = None
         self._client: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._intake = Intake(_LARGEST_BODY, _MOST_BODIES, _ARRIVE_SECONDS)
+        # Answers are not held here, whole as they pass on.
+        self._intake = Intake(_LARGEST_BODY, 0, _MOST_BODIES, _ARRIVE_SECONDS)
         self._compared = 0
         self._requests = 0
         self._failed = 0

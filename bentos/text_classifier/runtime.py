@@ -48,7 +48,7 @@ class Runtime:
         self.counters = counters
         self.identity = ModelIdentity(bento or f"{manifest.name}:{manifest.version}", manifest.name, manifest.version)
         self.provider = provider(model)
-        self.defaults = Options(top_k=1 if manifest.task == "single" else len(manifest.labels))
+        self.defaults = Options(top_k=model.decoder.top_k(manifest))
         self.known = frozenset(model.classes)
         self.sizes = AnswerSizes(model, self.defaults)
         self.streams = 0

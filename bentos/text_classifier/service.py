@@ -10,13 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from bentos.text_classifier.cpus import share
-from bentos.text_classifier.process import counters_folder, limit_libraries, raise_descriptor_limit, settle_memory
+from bentos.text_classifier.process import (
+    counters_folder,
+    keep_private,
+    limit_libraries,
+    raise_descriptor_limit,
+    settle_memory,
+)
 from bentos.text_classifier.settings import SETTINGS, ServiceSettings, connection_limits, load_settings, model_folder
 
 _FOLDER = model_folder()
 _SETTINGS = load_settings(_FOLDER.parent / SETTINGS)
 _WORKERS, _THREADS = share(_SETTINGS.workers, _SETTINGS.threads)
 limit_libraries(_THREADS)
+keep_private()
 
 import bentoml  # noqa: E402  (the thread limits come first)
 import msgspec  # noqa: E402

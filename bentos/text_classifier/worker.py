@@ -25,7 +25,13 @@ from typing import Any
 from bentos.text_classifier.cpus import share
 from bentos.text_classifier.network import API_KEYS_VARIABLE, is_loopback, tls
 from bentos.text_classifier.personal_data import mask_logs
-from bentos.text_classifier.process import counters_folder, limit_libraries, raise_descriptor_limit, settle_memory
+from bentos.text_classifier.process import (
+    counters_folder,
+    keep_private,
+    limit_libraries,
+    raise_descriptor_limit,
+    settle_memory,
+)
 from bentos.text_classifier.settings import SETTINGS, SettingsError, connection_limits, load_settings, model_folder
 
 logger = logging.getLogger("bentos.text_classifier")
@@ -40,6 +46,7 @@ FINISH_SECONDS = 30.0
 def main(arguments: list[str] | None = None) -> int:
     """Serves until a signal ends it; the exit status."""
     started = time.monotonic()
+    keep_private()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
     options = _parser().parse_args(arguments)
     folder = options.model or model_folder()

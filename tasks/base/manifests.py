@@ -11,8 +11,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-TaskName = Literal["single", "multi", "tagging"]
-
 
 class Record(BaseModel):
     """A frozen value with a JSON form."""
@@ -31,12 +29,12 @@ class Figure(Record):
 class Table(Record):
     """Rows as read: Parquet with columns text, label, source, line and any extra columns.
 
-    `label` is a string (single), a list of strings (multi) or a list of
-    {start, end, label} in code points (tagging).
+    `task` names the kind of task, of `tasks.kinds`, which decides the type of `label`: a string (single), a list of
+    strings (multi) or a list of {start, end, label} in code points (tagging).
     """
 
     path: Path
-    task: TaskName
+    task: str
     text_column: str
     label_column: str
     label_separator: str = Field(default="", description="parts several labels in a text; empty where nothing does")
@@ -53,7 +51,7 @@ class Checked(Record):
     """A table that passed its expectations; duplicates and conflicts handled by the stated rules."""
 
     path: Path
-    task: TaskName
+    task: str
     rows: int
     classes: dict[str, int]
     duplicates: int = 0
@@ -86,7 +84,7 @@ class Dataset(Record):
     spans as in `label` (tagging).
     """
 
-    task: TaskName
+    task: str
     labels: list[str]
     train: Path
     validation: Path

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Effort = Literal["quick", "standard", "thorough"]
-Metric = Literal["accuracy", "macro_f1", "micro_f1", "span_f1"]
 
 
 class Settings(BaseModel):
@@ -45,8 +44,8 @@ class SourceSettings(Settings):
     """Found by its usual names when not given."""
     extra_columns: tuple[str, ...] = ()
     """Further columns to keep, for slices of the evaluation."""
-    task: Literal["auto", "single", "multi", "tagging"] = "auto"
-    """The kind of task, found from the label column when `auto`."""
+    task: str = "auto"
+    """The kind of task, such as `single`, `multi` or `tagging`; found from the label column when `auto`."""
     label_separator: str | None = None
     """Separates labels in a multi-label text column; found among `|`, `;` and `,` when not given."""
     rows: int | None = Field(default=None, gt=0)
@@ -127,7 +126,7 @@ class TrainSettings(Settings):
     """Peak of the schedule."""
     max_length: int | None = Field(default=None, gt=0)
     """Tokens kept of a text; from the data when not set."""
-    metric: Metric | None = None
+    metric: str | None = None
     """What candidates are compared by: accuracy, or for multi-label micro_f1 and for tagging span_f1."""
     hyper: dict[str, dict[str, Any]] = {}
     """Hyper-parameters set by hand, by model structure: {"cnn": {"width": 256}}."""

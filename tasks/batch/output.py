@@ -136,6 +136,6 @@ def join(
                 cells += found
             yield table
 
-    with written_whole(output, keys and keys.recipient) as sink:
+    with written_whole(output, keys and keys.recipient, asked=True) as sink:
         format_of(output)(sink, disarmed_names(schema) if harmless else schema, tables())
     return Joined(errors, cells)

@@ -17,6 +17,7 @@ from bentos.text_classifier.cpus import share
 from tasks.base.errors import InputError, PipelineError
 from tasks.base.manifests import Record, content_of
 from tasks.base.settings import BatchSettings, SourceSettings
+from tasks.base.state import make_asked
 from tasks.batch.answers import answer_schema, read_manifest
 from tasks.batch.chunks import digest, read_chunks
 from tasks.batch.output import format_of, join, keys_of
@@ -72,7 +73,8 @@ def batch_predict(
         raise InputError(f"labels: {unknown[0]!r} is none of the model's labels: {', '.join(manifest.labels[:20])}.")
     parts = output.with_name(f"{output.name}.parts")
     try:
-        parts.mkdir(parents=True, exist_ok=True)
+        make_asked(output.parent)
+        parts.mkdir(exist_ok=True)
         with read_chunks(source, settings.chunk_rows) as (chunks, reading):
             run = _Run(parts, content_of(model, settings.answer_key(), keys and keys.name), progress)
             run.predict(chunks, model, working)

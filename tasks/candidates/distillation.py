@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bentos.text_classifier.decoding import DECODERS
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.personal_data import Redactor
 from bentos.text_classifier.text import fold
@@ -113,7 +112,7 @@ def taught(job: Job, teacher: Candidate, model: TextModel, texts: Sequence[str])
     with pq.ParquetWriter(path, _SCHEMA) as file:
         for start in range(0, len(texts), _CHUNK):
             chunk = list(texts[start : start + _CHUNK])
-            scores = DECODERS[job.dataset.task].scores(model.logits(chunk), manifest).astype(np.float32)
+            scores = model.decoder.scores(model.logits(chunk), manifest).astype(np.float32)
             table = {"text": chunk, "target": list(scores), "weight": np.ones(len(chunk), np.float32)}
             file.write_table(pa.table(table, schema=_SCHEMA))
             job.progress(0.4 * start / len(texts), f"{teacher.name} answers {len(texts):,} texts")

@@ -1,14 +1,13 @@
 """Which model structures are tried on this data with this effort, and in how much time."""
 
 from collections.abc import Sequence
-from typing import get_args
 
 from pydantic import Field
 
 from tasks.base.errors import InputError
 from tasks.base.machine import machine_speed
 from tasks.base.manifests import Dataset, Record
-from tasks.base.settings import Effort, Metric, TrainSettings
+from tasks.base.settings import Effort, TrainSettings
 from tasks.candidates.costs import estimate
 from tasks.kinds.registry import KINDS
 from tasks.learning.job import Architecture, hyper_of
@@ -100,6 +99,9 @@ def check_names(train: TrainSettings) -> None:
         raise InputError(f"train.candidates: no such model structure {unknown[0]!r}; there are {names}")
     if unknown := [name for name in train.hyper if name not in known]:
         raise InputError(f"train.hyper.{unknown[0]}: no such model structure; there are {', '.join(known)}")
+    metrics = sorted({name for kind in KINDS.values() for name in kind.compared_by})
+    if train.metric and train.metric not in metrics:
+        raise InputError(f"train.metric: no kind of task has {train.metric!r}; there are {', '.join(metrics)}")
     if train.trials and train.folds:
         raise InputError("train.trials: a search is judged by the validation part; leave train.folds out")
 
@@ -119,11 +121,11 @@ def plan(dataset: Dataset, train: TrainSettings, effort: Effort, speed: float | 
     """
     check_names(train)
     known = architectures()
-    metrics = [name for name in get_args(Metric) if name in ("accuracy", *KINDS[dataset.task].figures)]
+    metrics = KINDS[dataset.task].compared_by
     if train.metric and train.metric not in metrics:
         raise InputError(
             f"train.metric: {train.metric} is no metric of this kind of task ({dataset.task}); "
-            f"there are {', '.join(metrics)}"
+            f"there are {', '.join(sorted(metrics))}"
         )
     speed = machine_speed() if speed is None else speed
     budget = train.seconds or SECONDS[effort] * max(1.0, dataset.profile.total_tokens / WORDS)

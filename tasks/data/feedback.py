@@ -23,7 +23,8 @@ from tasks.data.folding import add_fold, fold_expression
 from tasks.data.personal_data import REASON
 from tasks.data.prediction_log import read_feedback
 from tasks.data.quarantine import write_quarantine
-from tasks.kinds.labels import KINDS
+from tasks.kinds.kind import Feedback, Labels
+from tasks.kinds.registry import KINDS
 
 SOURCE = "feedback"
 
@@ -32,7 +33,6 @@ _SCHEMA = pa.schema(
     [("line", pa.int64()), ("time", pa.float64()), ("text", pa.string()), ("names", pa.list_(pa.string())),
      ("client", pa.string())]
 )  # fmt: skip
-_TYPED = {"single": "names[1]", "multi": "list_sort(list_distinct(names))"}
 
 
 def add_feedback(
@@ -52,13 +52,14 @@ def add_feedback(
     read = list(read_feedback(records))
     allowed = read if personal is None else _redacted(read, personal)
     given = _table(allowed)
-    if not (settings.use and given.num_rows and dataset.task in _TYPED):
+    labels = KINDS[dataset.task].labels
+    if not (settings.use and given.num_rows and labels.feedback):
         return dataset
     with scratch_folder(folder) as scratch, engine(scratch, memory) as duck:
         add_fold(duck)
         duck.register("given", given)
         duck.read_parquet(str(dataset.train)).create_view("train")
-        _judge(duck, dataset, settings)
+        _judge(duck, dataset, labels, labels.feedback, settings)
         _limit(duck, settings, int(settings.share * dataset.rows["train"]))
         reasons = dict(
             duck.execute("SELECT reason, count(*) FROM limited WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1")
@@ -73,7 +74,7 @@ def add_feedback(
         notes = [*dataset.notes, _note(added, reasons)]
         if not added:
             return dataset.model_copy(update={"notes": notes})
-        _write(duck, KINDS[dataset.task].target, settings.weight, scratch / "train.parquet")
+        _write(duck, labels.target, settings.weight, scratch / "train.parquet")
         (scratch / "train.parquet").replace(folder / "train.parquet")
     train = folder / "train.parquet"
     rows = dataset.rows | {"train": pq.read_metadata(train).num_rows}
@@ -94,28 +95,29 @@ def feedback_since(records: Path, moment: datetime) -> list[FeedbackRecord]:
     return sorted(later, key=lambda record: record.time)
 
 
-def _judge(duck: duckdb.DuckDBPyConnection, dataset: Dataset, settings: FeedbackSettings) -> None:
+def _judge(
+    duck: duckdb.DuckDBPyConnection, dataset: Dataset, labels: Labels, feedback: Feedback, settings: FeedbackSettings
+) -> None:
     """Table `judged`: every record with its group, and why it cannot be used as it stands."""
-    kind = KINDS[dataset.task]
     duck.execute("SET VARIABLE labels = ?", [dataset.labels])
     duck.execute(f"CREATE TYPE class AS ENUM ({', '.join(map(literal, dataset.labels))})")
     judging = ", ".join(literal(path) for path in (dataset.validation, dataset.test))
     duck.execute(f"""CREATE TABLE judging AS SELECT DISTINCT "group" FROM read_parquet([{judging}])""")
     duck.execute(
         f"""CREATE TABLE judged AS
-        WITH folded AS (SELECT *, {fold_expression("text")} AS folded, {_TYPED[dataset.task]} AS label,
+        WITH folded AS (SELECT *, {fold_expression("text")} AS folded, {feedback.label} AS label,
                 row_number() OVER (PARTITION BY client, floor(time / 86400) ORDER BY time, line) AS place
             FROM given),
         grouped AS (SELECT *, CAST(md5_number_lower(folded) >> 1 AS BIGINT) AS "group" FROM folded),
-        known AS (SELECT "group", any_value({kind.canonical}) AS accepted FROM train GROUP BY 1)
-        SELECT line, time, text, client, label, grouped."group", {kind.canonical} AS canonical,
+        known AS (SELECT "group", any_value({labels.canonical}) AS accepted FROM train GROUP BY 1)
+        SELECT line, time, text, client, label, grouped."group", {labels.canonical} AS canonical,
             CASE WHEN place > {settings.per_client_a_day} THEN 'more than one client may send in a day'
                 WHEN folded = '' THEN 'blank text'
                 WHEN length(text) > {_MOST_CHARACTERS} THEN 'text longer than {_MOST_CHARACTERS:,} characters'
                 WHEN NOT list_has_all(getvariable('labels'), names) THEN 'a label that the data does not have'
-                WHEN {"len(names) <> 1" if dataset.task == "single" else "false"} THEN 'not one label'
+                WHEN ({feedback.misfit}) IS NOT NULL THEN ({feedback.misfit})
                 WHEN grouped."group" IN (FROM judging) THEN 'the text stands in a part that judges'
-                WHEN accepted = {kind.canonical} THEN 'known already'
+                WHEN accepted = {labels.canonical} THEN 'known already'
                 WHEN accepted IS NOT NULL THEN 'contradicts the accepted data' END AS reason
         FROM grouped LEFT JOIN known ON grouped."group" = known."group" """
     )

@@ -18,7 +18,7 @@ from tasks.data.quarantine import by_kind, write_quarantine
 from tasks.data.sources import OWN_COLUMNS, Reading, shown, source_of
 from tasks.data.sources.length import about_rows
 from tasks.data.task_kind import find_task
-from tasks.kinds.labels import KINDS
+from tasks.kinds.registry import KINDS
 
 _READ = 0.8
 """Share of the work that is done once the rows are read."""
@@ -58,17 +58,16 @@ def ingest(
             raise InputError(f"{shown(settings.source)}: its columns are named, but there is no row.")
         duck.read_parquet(str(scratch / "raw.parquet")).create_view("raw")
         task, separator = find_task(duck, settings, reading)
-        if task == "tagging" and personal is not None and personal.policy in ("mask", "hash"):
+        labels = KINDS[task].labels
+        if labels.placed and personal is not None and personal.policy in ("mask", "hash"):
             raise InputError(
-                f"data.personal_data {personal.policy} would move the spans of a tagging table: choose drop or keep"
+                f"data.personal_data {personal.policy} would move the spans of a {task} table: choose drop or keep"
             )
-        duck.execute(
-            f"CREATE VIEW judged AS SELECT * REPLACE (coalesce(reason, {KINDS[task].misfit}) AS reason) FROM raw"
-        )
+        duck.execute(f"CREATE VIEW judged AS SELECT * REPLACE (coalesce(reason, {labels.misfit}) AS reason) FROM raw")
         quarantined = _reasons(duck)
         if sum(quarantined.values()) == rows_read:
             raise InputError(f"{_first_fault(duck)} No row of the source can be used.")
-        rows = _write_table(duck, settings, KINDS[task].typed.replace("$separator", literal(separator)), seed, scratch)
+        rows = _write_table(duck, settings, labels.typed.replace("$separator", literal(separator)), seed, scratch)
         write_quarantine(
             duck, "SELECT source, line, reason, text FROM judged WHERE reason IS NOT NULL", scratch / "quarantine.csv"
         )

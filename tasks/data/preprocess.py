@@ -11,7 +11,8 @@ from tasks.base.settings import DataSettings, TrainSettings
 from tasks.base.workspace import engine, literal, scratch_folder
 from tasks.data.profile import length_for, profile_of
 from tasks.data.rows import Rows
-from tasks.kinds.labels import KINDS, LabelKind
+from tasks.kinds.kind import Kind
+from tasks.kinds.registry import KINDS
 
 _FOLDS = 5
 _FEW_ROWS = 2_000
@@ -52,7 +53,7 @@ def preprocess(
     texts = Rows(paths["train"])
     max_length = train.max_length or length_for(texts)
     folds = train.folds if train.folds is not None else _FOLDS * (rows["train"] < _FEW_ROWS and validation is None)
-    folds *= kind.comparable
+    folds *= kind.pooled
     return Dataset(
         task=checked.task,
         labels=sorted(sizes),
@@ -85,12 +86,12 @@ def _gather(duck: duckdb.DuckDBPyConnection, checked: Checked, own: dict[str, Ch
             notes.append(f"{common:,} training texts also stand in the {name} source; they were left out of training")
 
 
-def _classes(duck: duckdb.DuckDBPyConnection, kind: LabelKind, data: DataSettings, notes: list[str]) -> dict[str, int]:
+def _classes(duck: duckdb.DuckDBPyConnection, kind: Kind, data: DataSettings, notes: list[str]) -> dict[str, int]:
     """Rows by class of what may be divided, without the rare classes; type `class`, variables `labels`,
     `ranks`."""
     sizes: dict[str, int] = dict(
         duck.execute(
-            f"SELECT name, count(*) FROM (SELECT unnest({kind.classes}) AS name FROM rows) GROUP BY 1"
+            f"SELECT name, count(*) FROM (SELECT unnest({kind.labels.classes}) AS name FROM rows) GROUP BY 1"
         ).fetchall()
     )
     rare = sorted(name for name, count in sizes.items() if count < data.min_class_rows)
@@ -101,10 +102,9 @@ def _classes(duck: duckdb.DuckDBPyConnection, kind: LabelKind, data: DataSetting
             raise InputError(f"Classes with {rule}. Add rows, or leave them out with --data.rare-classes drop.")
         notes.append(f"Left out, {rule}")
     kept = {name: count for name, count in sizes.items() if count >= data.min_class_rows}
-    if len(kept) < kind.least_classes:
-        raise InputError(
-            f"{len(kept)} classes have {data.min_class_rows} rows or more; {kind.least_classes} are needed to train."
-        )
+    least = kind.labels.least_classes
+    if len(kept) < least:
+        raise InputError(f"{len(kept)} classes have {data.min_class_rows} rows or more; {least} are needed to train.")
     labels = sorted(kept)
     ranks = sorted(kept, key=lambda name: (kept[name], name))
     duck.execute("SET VARIABLE labels = ?", [labels])
@@ -113,9 +113,7 @@ def _classes(duck: duckdb.DuckDBPyConnection, kind: LabelKind, data: DataSetting
     return kept
 
 
-def _divide(
-    duck: duckdb.DuckDBPyConnection, kind: LabelKind, missing: list[str], data: DataSettings, seed: int
-) -> None:
+def _divide(duck: duckdb.DuckDBPyConnection, kind: Kind, missing: list[str], data: DataSettings, seed: int) -> None:
     """Table `parts`: the part of every group. Within each stratum the groups are put in order of their hash; a
     missing part takes its share of them, one at least where there are three, each part about `held_out_rows` rows at
     most.
@@ -134,7 +132,8 @@ def _divide(
         f"""CREATE TABLE parts AS SELECT "group", {case} AS part FROM (
             SELECT "group", count(*) OVER (PARTITION BY stratum) AS n,
                 row_number() OVER (PARTITION BY stratum ORDER BY {_place(seed, "part")}, "group") AS place
-            FROM (SELECT "group", min({kind.stratum}) AS stratum FROM rows WHERE {kind.known} GROUP BY 1))"""
+            FROM (SELECT "group", min({kind.labels.stratum}) AS stratum
+                FROM rows WHERE {kind.labels.known} GROUP BY 1))"""
     )
 
 
@@ -144,13 +143,15 @@ def _place(seed: int, what: str) -> str:
 
 
 def _write(
-    duck: duckdb.DuckDBPyConnection, name: str, own: bool, kind: LabelKind, seed: int, scratch: Path, notes: list[str]
+    duck: duckdb.DuckDBPyConnection, name: str, own: bool, kind: Kind, seed: int, scratch: Path, notes: list[str]
 ) -> int:
     rows = f"own_{name}" if own else f"""rows JOIN (SELECT "group" FROM parts WHERE part = '{name}') USING ("group")"""
     path = scratch / f"{name}.parquet"
+    labels = kind.labels
     duck.execute(
-        f"""COPY (SELECT * EXCLUDE (source, line, kept) REPLACE ({kind.kept} AS label), {kind.target} AS target,
-                CAST(1 AS FLOAT) AS weight FROM {rows} WHERE {kind.known} ORDER BY {_place(seed, "order")}, text, label)
+        f"""COPY (SELECT * EXCLUDE (source, line, kept) REPLACE ({labels.kept} AS label), {labels.target} AS target,
+                CAST(1 AS FLOAT) AS weight FROM {rows} WHERE {labels.known}
+                ORDER BY {_place(seed, "order")}, text, label)
             TO {literal(path)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 50000)"""
     )
     written = pq.read_metadata(path).num_rows

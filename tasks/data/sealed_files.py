@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bentos.text_classifier.keys import KEY_BYTES, KeyProblem, KeyProvider, provider_of
 from tasks.base.errors import InputError
+from tasks.base.state import hand_over, make_asked
 
 SUFFIX = ".sealed"
 MAGIC = b"sealed-rows-1\n"
@@ -82,18 +83,26 @@ def opened_when_sealed(raw: IO[bytes], name: str, key: str | None = None) -> Abs
 
 
 @contextmanager
-def written_whole(path: Path, key: KeyProvider | None, mode: int = 0o666) -> Iterator[IO[bytes]]:
-    """A stream into `path`, sealed when a `key` is given; after an error nothing is there that was not before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def written_whole(path: Path, key: KeyProvider | None, *, asked: bool = False) -> Iterator[IO[bytes]]:
+    """A stream into `path`, sealed when a `key` is given; after an error nothing is there that was not before.
+
+    Args:
+        asked: a person named the path; see `tasks.base.state`.
+    """
+    if asked:
+        make_asked(path.parent)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.unlink(missing_ok=True)
-    unfinished.touch(mode)
     try:
         with unfinished.open("wb") as file:
             with sealing(file, key) if key else nullcontext(file) as sink:
                 yield sink
             file.flush()
             os.fsync(file.fileno())
+        if asked:
+            hand_over(unfinished)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -110,7 +119,7 @@ def seal_file(source: Path, output: Path, key: str) -> str:
         if rows.read(len(MAGIC)) == MAGIC:
             raise InputError(f"{source} is sealed already.")
         rows.seek(0)
-        _copy(rows, output, recipient, 0o666)
+        _copy(rows, output, recipient, asked=True)
     return recipient.name
 
 
@@ -125,7 +134,7 @@ def unseal_file(source: Path, output: Path, key: str | None = None) -> None:
             raise InputError(f"{source} is not sealed.")
         stored.seek(0)
         with opened(stored, str(source), key) as rows:
-            _copy(rows, output, None, 0o600)
+            _copy(rows, output, None, asked=False)
 
 
 def _readable(path: Path) -> IO[bytes]:
@@ -135,9 +144,9 @@ def _readable(path: Path) -> IO[bytes]:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _copy(rows: IO[bytes], output: Path, key: KeyProvider | None, mode: int) -> None:
+def _copy(rows: IO[bytes], output: Path, key: KeyProvider | None, *, asked: bool) -> None:
     try:
-        with written_whole(output, key, mode) as sink:
+        with written_whole(output, key, asked=asked) as sink:
             shutil.copyfileobj(rows, sink, CHUNK)
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror or error}.") from error

@@ -14,7 +14,7 @@ from tasks.base.errors import InputError
 from tasks.base.manifests import Record
 from tasks.base.settings import DataSettings
 from tasks.data.profile import script_shares
-from tasks.kinds.labels import LabelKind
+from tasks.kinds.kind import Kind
 
 _SAMPLE = 20_000
 _NAMED = 10
@@ -51,12 +51,13 @@ def read_statistics(path: Path) -> Statistics:
 
 
 def gather_facts(
-    duck: duckdb.DuckDBPyConnection, kind: LabelKind, settings: DataSettings, bad_share: float, last: Statistics | None
+    duck: duckdb.DuckDBPyConnection, kind: Kind, settings: DataSettings, bad_share: float, last: Statistics | None
 ) -> Facts:
     """Facts of view `judged` and table `chosen`; compared with `last` where there was a last time."""
     classes: dict[str, int] = dict(
         duck.execute(
-            f"""SELECT name, count(*) FROM (SELECT unnest({kind.classes}) AS name FROM judged JOIN chosen USING (row))
+            f"""SELECT name, count(*)
+                FROM (SELECT unnest({kind.labels.classes}) AS name FROM judged JOIN chosen USING (row))
                 GROUP BY 1 ORDER BY 1"""
         ).fetchall()
     )
@@ -77,7 +78,7 @@ def gather_facts(
         # Small types: at ten million rows each byte a row counts.
         "rows": duck.execute(
             f"SELECT CASE WHEN characters > 0 THEN characters END AS text_characters, "
-            f"CASE WHEN NOT ({kind.missing}) THEN 1::TINYINT END AS labels FROM judged"
+            f"CASE WHEN NOT ({kind.labels.missing}) THEN 1::TINYINT END AS labels FROM judged"
         ).df(),
         "table": pd.DataFrame([table]),
         "classes": pd.DataFrame(

@@ -2,33 +2,40 @@
 
 import duckdb
 
-from tasks.base.manifests import TaskName
 from tasks.base.settings import SourceSettings
 from tasks.data.sources import Reading
+from tasks.kinds.registry import AUTO, found_by, kind_of
 
 _SEPARATORS = ("|", ";", ",")
 
 
-def find_task(duck: duckdb.DuckDBPyConnection, settings: SourceSettings, reading: Reading) -> tuple[TaskName, str]:
+def find_task(duck: duckdb.DuckDBPyConnection, settings: SourceSettings, reading: Reading) -> tuple[str, str]:
     """The kind of task of view `raw`, and what separates labels in it ('' where nothing does).
 
-    Lists of spans mean tagging, lists of names multi-label. Separated text is multi-label only when the
-    parts plainly recur in different company: a class name may hold a comma.
+    Any spans mean the kind that is found by them, mostly lists the one that is found by lists. Separated text means
+    lists only when the parts plainly recur in different company: a class name may hold a comma.
+
+    Raises:
+        InputError: `settings` names no kind that there is.
     """
     forms = dict(duck.execute("SELECT form, count(*) FROM raw WHERE label IS NOT NULL GROUP BY 1").fetchall())
     task = settings.task
-    if task == "auto" and forms.get("spans", 0) > 0:
-        task = "tagging"
-    elif task == "auto" and forms.get("list", 0) > sum(forms.values()) / 2:
-        task = "multi"
-    if task in ("single", "tagging"):
+    if task == AUTO and forms.get("spans", 0) > 0:
+        task = found_by("spans")
+    elif task == AUTO and forms.get("list", 0) > sum(forms.values()) / 2:
+        task = found_by("list")
+    if task != AUTO and not kind_of(task).labels.separable:
         return task, ""
     separator = settings.label_separator
     if separator is None:
-        separator = next((mark for mark in _SEPARATORS if _separates(duck, mark, task == "multi")), "")
+        separator = next((mark for mark in _SEPARATORS if _separates(duck, mark, task != AUTO)), "")
     if separator and forms.get(None, 0):
-        reading.note(f"{reading.label_column}: several labels a row, separated by {separator!r}; see --task single")
-    return ("multi" if task == "multi" or separator else "single"), separator
+        reading.note(
+            f"{reading.label_column}: several labels a row, separated by {separator!r}; see --task {found_by('names')}"
+        )
+    if task == AUTO:
+        task = found_by("list") if separator else found_by("names")
+    return task, separator
 
 
 def _separates(duck: duckdb.DuckDBPyConnection, mark: str, wanted: bool) -> bool:

@@ -14,7 +14,8 @@ from tasks.data.expectations import Outcome, run_suite
 from tasks.data.folding import add_fold, fold_expression
 from tasks.data.quarantine import by_kind, write_quarantine
 from tasks.data.statistics import gather_facts, read_statistics
-from tasks.kinds.labels import KINDS, LabelKind
+from tasks.kinds.kind import Kind
+from tasks.kinds.registry import KINDS
 
 _WINNER = {
     "majority": 'n = max(n) OVER same AND count(*) OVER (PARTITION BY "group", n) = 1',
@@ -41,7 +42,7 @@ def validate(
     kind = KINDS[table.task]
     if not trained_on:
         settings = settings.model_copy(update={"min_rows": 1, "min_class_rows": 1})
-        kind = replace(kind, least_classes=1)
+        kind = replace(kind, labels=replace(kind.labels, least_classes=1))
     last = read_statistics(history) if history and not settings.accept_changes else None
     with scratch_folder(folder) as scratch, engine(scratch, settings.memory) as duck:
         add_fold(duck)
@@ -86,7 +87,7 @@ def validate(
 
 
 def _judge(
-    duck: duckdb.DuckDBPyConnection, table: Table, kind: LabelKind, settings: DataSettings, path: Path
+    duck: duckdb.DuckDBPyConnection, table: Table, kind: Kind, settings: DataSettings, path: Path
 ) -> dict[str, int]:
     """View `judged`: the table with the row's number, its group, the folded text's length, and why it cannot be used
     (NULL when it can). Rows by reason."""
@@ -94,7 +95,7 @@ def _judge(
         f"""COPY (SELECT * EXCLUDE (file_row_number, folded), file_row_number AS row,
             CAST(md5_number_lower(folded) >> 1 AS BIGINT) AS "group",
             CASE WHEN folded IS NULL OR folded = '' THEN 0 ELSE CAST(length(text) AS INTEGER) END AS characters,
-            CASE WHEN characters = 0 THEN 'blank text' WHEN {kind.missing} THEN 'no label'
+            CASE WHEN characters = 0 THEN 'blank text' WHEN {kind.labels.missing} THEN 'no label'
                  WHEN characters > {settings.max_text_characters}
                  THEN 'text longer than {settings.max_text_characters:,} characters' END AS reason
             FROM (SELECT *, CASE WHEN length(text) > {settings.max_text_characters} THEN left(text, 100)
@@ -107,10 +108,10 @@ def _judge(
     return by_kind(dict(duck.execute(reasons).fetchall()))
 
 
-def _choose(duck: duckdb.DuckDBPyConnection, kind: LabelKind, settings: DataSettings) -> tuple[int, int]:
+def _choose(duck: duckdb.DuckDBPyConnection, kind: Kind, settings: DataSettings) -> tuple[int, int]:
     """Table `chosen`: the rows that stand for their group and label. (rows left out as copies, texts in conflict)"""
     duck.execute(
-        f"""CREATE TABLE labelled AS SELECT "group", {kind.canonical} AS label, count(*) AS n,
+        f"""CREATE TABLE labelled AS SELECT "group", {kind.labels.canonical} AS label, count(*) AS n,
             arg_min(row, md5_number_lower(text)) AS row FROM judged WHERE reason IS NULL GROUP BY 1, 2"""
     )
     duck.execute(
@@ -125,7 +126,7 @@ def _choose(duck: duckdb.DuckDBPyConnection, kind: LabelKind, settings: DataSett
     return int(copies), int(conflicts)
 
 
-def parameters_of(kind: LabelKind, settings: DataSettings) -> dict[str, Any]:
+def parameters_of(kind: Kind, settings: DataSettings) -> dict[str, Any]:
     """The suite's `$PARAMETER`s, and the limits that its messages name."""
     return {
         "min_rows": settings.min_rows,
@@ -135,7 +136,7 @@ def parameters_of(kind: LabelKind, settings: DataSettings) -> dict[str, Any]:
         "usable_share": 1 - settings.quarantine_share,
         "quarantine_share": settings.quarantine_share,
         "max_text_characters": settings.max_text_characters,
-        "least_classes": kind.least_classes,
+        "least_classes": kind.labels.least_classes,
         "min_class_rows": settings.min_class_rows,
     }
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tasks.base.errors import InputError, PipelineError
-from tasks.base.state import state_folder
+from tasks.base.state import open_state, state_folder
 from tasks.deployment.supervisor import guardian, keys, lifecycle, processes, protection
 from tasks.deployment.supervisor.listener import open_listener, take_over
 from tasks.deployment.supervisor.supervisor import Supervisor
@@ -21,6 +21,7 @@ def main() -> int:
         return keys.main(sys.argv[2:])
     options = _parser().parse_args()
     try:
+        open_state(options.state)
         return options.run(options)
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)

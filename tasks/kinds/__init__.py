@@ -1,4 +1,5 @@
-"""What differs between kinds of task: how labels are read, targets, figures with intervals, calibration, answers.
+"""Kinds of task, one file each with everything that differs: labels, loss, figures, calibration, answers.
 
-From above: `registry.KINDS` and `labels.LABEL_KINDS`; nobody else compares a kind's name.
+From above: `registry.KINDS` (by name, found among the files here), `figures`, `scaling`. A service's side of a kind
+is its decoder in the bento; nobody else compares a kind's name.
 """

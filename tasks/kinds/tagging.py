@@ -1,4 +1,4 @@
-"""Tagging in training: spans as codes of a tokeniser's positions, and what a model's tags come to beside them.
+"""Tagged parts of a text. Training learns them as codes of a tokeniser's positions.
 
 A position's code is its tag's place in `tag_names`. `UNTAGGED` stands where there is no token. Where a span
 begins or ends inside a token, no tags can give it: the codes of its tokens are higher by the number of tags,
@@ -9,13 +9,21 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from bentos.text_classifier.decoding import Prediction
 from bentos.text_classifier.encoding import Encoder, token_encoder
+from bentos.text_classifier.manifest import Manifest
 from bentos.text_classifier.tagging import Entities, entities, tag_names
+from tasks.kinds.figures import Counts, Outcome, macro_f1, micro_f1
+from tasks.kinds.kind import LEAST, RAREST, Kind, Labels
 from tasks.kinds.scaling import softmax_temperature
 
 UNTAGGED = -1
+
+_SPANS = 'STRUCT("start" INTEGER, "end" INTEGER, "label" VARCHAR)[]'
+_CLASSES = "list_sort(list_distinct(list_transform(label, lambda span: span.label)))"
+_KNOWN = "list_filter(label, lambda span: list_contains(getvariable('labels'), span.label))"
 
 
 class Judged(NamedTuple):
@@ -92,3 +100,89 @@ def answer(prediction: Prediction) -> tuple[list[dict[str, Any]], float]:
     spans = prediction.spans or []
     label = [{"start": span.start, "end": span.end, "label": span.label} for span in spans]
     return label, min((span.score for span in spans), default=1.0)
+
+
+def metrics(logits: np.ndarray, codes: np.ndarray) -> dict[str, float]:
+    hits, predicted, actual = _judged_counts(judge(logits, codes), logits)
+    counts = Counts(*(each.sum(axis=0) for each in (hits, predicted, actual)))
+    return {
+        "accuracy": float(_exact(hits, predicted, actual).mean()),
+        "span_f1": float(micro_f1(counts)),
+        "macro_f1": float(macro_f1(counts)),
+    }
+
+
+def outcome(probabilities: np.ndarray, codes: np.ndarray, manifest: Manifest) -> Outcome:
+    """An entity is right when class, beginning and end are; the score of every answered one counts for calibration.
+
+    The loss is the mean over the text's tokens.
+
+    `probabilities`: float32 [rows, positions, tags]; `codes`: int [rows, positions or more] of `align`.
+    """
+    found = judge(probabilities, codes)
+    hits, predicted, actual = _judged_counts(found, probabilities)
+    certainty = probabilities.max(axis=-1)
+    row, first, last, _ = found.predicted
+    places = zip(row.tolist(), first.tolist(), last.tolist(), strict=True)
+    known, truth = known_tags(probabilities, codes)
+    given = np.take_along_axis(probabilities, truth[..., None], axis=-1)[..., 0].astype(np.float64)
+    surprise = np.where(known, -np.log(np.maximum(given, LEAST)), 0.0)
+    return Outcome(
+        hits=csr_array(hits.astype(np.float32)),
+        predicted=csr_array(predicted.astype(np.float32)),
+        actual=csr_array(actual.astype(np.float32)),
+        exact=_exact(hits, predicted, actual),
+        confidence=np.array([certainty[text, start : end + 1].min() for text, start, end in places], np.float32),
+        correct=found.hit,
+        row=row,
+        loss=surprise.sum(axis=1) / np.maximum(known.sum(axis=1), 1),
+    )
+
+
+def _judged_counts(found: Judged, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hits, answers and truths of each row and class: float64 [rows, classes]."""
+    rows, classes = len(scores), scores.shape[-1] // 2
+    return (
+        by_row_and_class(found.predicted, found.hit, rows, classes),
+        by_row_and_class(found.predicted, slice(None), rows, classes),
+        by_row_and_class(found.actual, slice(None), rows, classes),
+    )
+
+
+def _exact(hits: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> np.ndarray:
+    return (hits == predicted).all(axis=1) & (hits == actual).all(axis=1)
+
+
+KIND = Kind(
+    labels=Labels(
+        typed=f"CAST(CAST(label AS JSON) AS {_SPANS})",
+        misfit="CASE WHEN form IS NULL AND label IS NOT NULL OR form = 'list' AND label <> '[]' "
+        "THEN 'the label is no list of spans {start, end, label}' END",
+        missing="label IS NULL",
+        classes=_CLASSES,
+        canonical="CAST(to_json(label) AS VARCHAR)",
+        stratum=RAREST.format(classes=_CLASSES),
+        target=_KNOWN,
+        known="true",
+        kept=_KNOWN,
+        found_by="spans",
+        placed=True,
+        least_classes=1,
+    ),
+    loss="token_softmax",
+    compared_by=("span_f1", "accuracy", "macro_f1"),
+    metrics=metrics,
+    outcome=outcome,
+    figures=("span_f1", "macro_f1", "weighted_f1", "macro_precision", "macro_recall"),
+    temperature=temperature,
+    outputs=tag_names,
+    align=align,
+    counts=tag_counts,
+    names=lambda label: [span["label"] for span in label],
+    answer=answer,
+    pooled=False,
+    exclusive=False,
+    floor="lstm",
+    intended="spans, each with one of {labels} labels. It knows these labels only: a text about anything else may get "
+    "some too",
+)

@@ -1,4 +1,4 @@
-"""What a model is trained to lower: one loss of each example for each kind of task."""
+"""What a model is trained to lower: a loss of each example, by the names that kinds of task give."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ class LossSettings:
     balanced: bool = False
 
 
-def _single(settings: LossSettings) -> Loss:
+def _softmax(settings: LossSettings) -> Loss:
     """Softmax cross-entropy against int32 [examples], or float32 [examples, labels] for soft targets.
 
     `focal` is Lin et al. 2017 with gamma 2; `logit_adjusted` is Menon et al. 2021 with tau 1.
@@ -48,7 +48,7 @@ def _single(settings: LossSettings) -> Loss:
     return loss
 
 
-def _multi(settings: LossSettings) -> Loss:
+def _sigmoid(settings: LossSettings) -> Loss:
     """Mean binary cross-entropy over the labels against float32 [examples, labels]."""
     present, absent = (tf.constant(_inverse(share, 2)) for share in (settings.prior, 1.0 - settings.prior))
     prior = np.clip(settings.prior, 1e-6, 1.0 - 1e-6)
@@ -68,14 +68,14 @@ def _multi(settings: LossSettings) -> Loss:
     return loss
 
 
-def _tagging(settings: LossSettings) -> Loss:
-    """Mean of the single-label loss over a text's tokens: codes int32 [examples, positions] of `tagging.py`.
+def _token_softmax(settings: LossSettings) -> Loss:
+    """Mean of the softmax loss over a text's tokens: codes int32 [examples, positions] of `tagging.py`.
 
     Logits are [examples, positions, tags]; the codes may go on behind the last of them.
     """
     tags = len(settings.prior)
     share = settings.prior / max(float(settings.prior.sum()), 1e-9)
-    each = _single(replace(settings, prior=share))
+    each = _softmax(replace(settings, prior=share))
     of_tag = tf.constant(_inverse(share, int(np.count_nonzero(share))))
 
     def loss(targets: Any, logits: Any) -> Any:
@@ -96,4 +96,8 @@ def _inverse(shares: np.ndarray, classes: int) -> np.ndarray:
     return inverse.astype(np.float32)
 
 
-LOSSES: dict[str, Callable[[LossSettings], Loss]] = {"single": _single, "multi": _multi, "tagging": _tagging}
+LOSSES: dict[str, Callable[[LossSettings], Loss]] = {
+    "softmax": _softmax,
+    "sigmoid": _sigmoid,
+    "token_softmax": _token_softmax,
+}

@@ -101,7 +101,7 @@ class _Loop:
         self.kind = KINDS[job.dataset.task]
         self.metric = job.train.metric or self.kind.metric
         self.class_weights, prior = weigh(train, job.dataset, job.train)
-        self.loss = LOSSES[job.dataset.task](
+        self.loss = LOSSES[self.kind.loss](
             LossSettings(job.train.loss, prior, recipe.smoothing, job.train.class_weights == "balanced")
         )
         with place.strategy.scope():
@@ -284,7 +284,7 @@ def weigh(train: Examples, dataset: Dataset, settings: TrainSettings) -> tuple[n
     balanced = settings.class_weights == "balanced" or (
         settings.class_weights == "auto" and dataset.profile.imbalance >= IMBALANCE
     )
-    if not balanced or dataset.task != "single":
+    if not balanced or not kind.exclusive:
         return None, prior
     weights = counts.sum() / (labels * np.maximum(counts, 1.0))
     return weights.astype(np.float32), prior

@@ -88,9 +88,7 @@ def bento_model(path: Path) -> Path:
 
 def _lay_out(source: Path, model: Path, serve: ServeSettings, card: str, lineage: dict[str, str]) -> None:
     shutil.rmtree(source, ignore_errors=True)
-    ignore = shutil.ignore_patterns("__pycache__", "*.pyc", "model", ".*")
-    shutil.copytree(SOURCE, source / IN_BENTO, ignore=ignore)
-    shutil.copy(SOURCE.parent / "__init__.py", source / IN_BENTO.parent)
+    _copy_code(source)
     target = source / IN_BENTO / "model"
     shutil.copytree(model, target)
     manifest = model_manifest.parse((target / model_manifest.MANIFEST).read_bytes())
@@ -99,6 +97,17 @@ def _lay_out(source: Path, model: Path, serve: ServeSettings, card: str, lineage
     (target / CARD).write_text(card)
     chosen = serve.model_dump(mode="json", include=set(ServiceSettings.__struct_fields__))
     (source / IN_BENTO / SETTINGS).write_text(json.dumps(chosen, indent=2) + "\n")
+
+
+def _copy_code(source: Path) -> None:
+    """The package that serves, without the modes that the checkout has, which `copytree` would keep."""
+    (source / IN_BENTO).mkdir(parents=True)
+    for file in (SOURCE.parent / "__init__.py", *SOURCE.rglob("*")):
+        place = file.relative_to(SOURCE.parent)
+        if file.is_file() and not any(part.startswith((".", "__pycache__")) or part == "model" for part in place.parts):
+            copied = source / IN_BENTO.parent / place
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copied)
 
 
 def _name_version(source: Path, name: str, content: str) -> None:

@@ -25,6 +25,7 @@ from tasks.base.manifests import (
     Table,
     Verdict,
 )
+from tasks.base.state import hand_over, make_asked
 from tasks.candidates.select import pareto
 from tasks.data.sources import shown
 
@@ -93,15 +94,22 @@ def as_json(run: RunReport) -> dict[str, Any]:
     return finite(content)
 
 
-def write_json(run: RunReport, path: Path) -> None:
+def write_json(run: RunReport, path: Path, *, asked: bool = False) -> None:
     """Writes `as_json(run)` as strict JSON; the file appears whole or not at all.
+
+    Args:
+        asked: a person named the path; see `tasks.base.state`.
 
     Raises:
         PipelineError: `path` cannot be written.
     """
     content = json.dumps(as_json(run), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     try:
+        if asked:
+            make_asked(path.parent)
         write_whole(path, content)
+        if asked:
+            hand_over(path)
     except OSError as error:
         raise PipelineError(f"the report cannot be written to {path}: {error.strerror}") from error
 

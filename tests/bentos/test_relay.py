@@ -233,7 +233,7 @@ class Slow(App):
 
 def test_all_bodies_that_the_relay_holds_are_bounded(tmp_path: Path) -> None:
     harness = Harness(App("own"), Slow("other"), "other", tmp_path)
-    harness.relay._intake = Intake(largest=1000, most=20, seconds=1)
+    harness.relay._intake = Intake(largest=1000, largest_answer=0, most=20, seconds=1)
 
     async def scenario() -> list[int]:
         asked = await asyncio.gather(*(harness.ask() for _ in range(5)))

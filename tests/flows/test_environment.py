@@ -1,4 +1,7 @@
 import json
+import socket
+
+import pytest
 
 from flows import environment
 
@@ -35,3 +38,39 @@ def test_a_server_that_does_not_answer_is_not_used(monkeypatch, tmp_path):
     variables: dict[str, str] = {}
     environment.prepare(variables)
     assert "PREFECT_API_URL" not in variables
+
+
+def test_a_server_elsewhere_is_not_told_the_secret_of_ours(monkeypatch, tmp_path):
+    monkeypatch.setenv("MODEL_SERVICE_STATE", str(tmp_path))
+    monkeypatch.delenv(environment.SERVER_AUTH)
+    elsewhere = {"PREFECT_API_URL": "http://elsewhere/api"}
+    environment.prepare(elsewhere)
+    assert environment.CLIENT_AUTH not in elsewhere
+    here: dict[str, str] = {}
+    environment.prepare(here)
+    assert here[environment.CLIENT_AUTH] == here[environment.SERVER_AUTH] == environment.secret()
+
+
+def test_every_process_has_the_same_secret_until_a_person_sets_another(monkeypatch, tmp_path):
+    monkeypatch.setenv("MODEL_SERVICE_STATE", str(tmp_path))
+    monkeypatch.delenv(environment.SERVER_AUTH)
+    environment.prepare({})
+    assert environment.secret() == environment.secret()
+    monkeypatch.setenv(environment.SERVER_AUTH, "ann:hers")
+    assert environment.secret() == "ann:hers"
+
+
+def test_another_program_on_the_port_of_a_dead_server_is_not_asked(monkeypatch, tmp_path):
+    monkeypatch.setenv("MODEL_SERVICE_STATE", str(tmp_path))
+    (tmp_path / "prefect").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        stranger.settimeout(0.2)
+        known = {
+            "pid": 0,
+            "url": f"http://127.0.0.1:{stranger.getsockname()[1]}/api",
+            "secret": environment.secret_s_hash(),
+        }
+        (tmp_path / "prefect" / environment.SERVER_RECORD).write_text(json.dumps(known))
+        assert environment.kept_server() is None
+        with pytest.raises(TimeoutError):
+            stranger.accept()

@@ -19,6 +19,7 @@ import httpx
 import psutil
 import pytest
 
+from flows.api import authorization
 from flows.retrain import PROMOTED
 from flows.system import _do
 from tasks.base.errors import InputError
@@ -80,6 +81,10 @@ class System:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    @property
+    def secret(self) -> str:
+        return (self.state / "prefect" / "api.secret").read_text()
+
     def record(self, name: str) -> dict[str, Any]:
         return json.loads((self.state / "prefect" / f"{name}.json").read_text())
 
@@ -87,7 +92,8 @@ class System:
         """Prefect's answer; as its own client does, asked again while that is 503, its database being locked."""
 
         def answered() -> httpx.Response | None:
-            answer = httpx.request(method, f"{self.record('server')['url']}{path}", json=body, timeout=120)
+            url, known = f"{self.record('server')['url']}{path}", authorization(self.secret)
+            answer = httpx.request(method, url, json=body, headers=known, timeout=120)
             return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
 
         return until(answered, f"an answer to {method} {path}")

@@ -75,9 +75,7 @@ async def serve(state: Path, answer: Answer) -> asyncio.Server:
 
     with _reachable(state) as path:
         Path(path).unlink(missing_ok=True)
-        server = await asyncio.start_unix_server(handle, path, limit=_LIMIT)
-        Path(path).chmod(0o600)
-    return server
+        return await asyncio.start_unix_server(handle, path, limit=_LIMIT)
 
 
 async def _answered(answer: Answer, request: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import argparse
 import fcntl
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ import msgspec
 from bentos.text_classifier.api_keys import SCOPES, ApiKey, ApiScope, dump_keys, new_token, read_keys
 from tasks.base.errors import InputError, PipelineError
 from tasks.base.files import write_whole
-from tasks.base.state import state_folder
+from tasks.base.state import open_state, state_folder
 from tasks.deployment.supervisor.record import note, read_live
 
 _LIMITS = ("rate", "max_body_mb", "texts_a_day", "explanations_a_day", "decimals")
@@ -99,16 +98,12 @@ def _read(state: Path) -> list[ApiKey]:
 @contextmanager
 def _changing(state: Path) -> Iterator[list[ApiKey]]:
     """The keys, to be changed in place; written when the block ends well. One at a time."""
-    state.mkdir(parents=True, exist_ok=True)
+    open_state(state)
     with (state / "api_keys.lock").open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         keys = _read(state)
         yield keys
-        before = os.umask(0o077)
-        try:
-            write_whole(file(state), dump_keys(keys))
-        finally:
-            os.umask(before)
+        write_whole(file(state), dump_keys(keys))
 
 
 def _note(state: Path, event: Any, name: str, why: str) -> None:

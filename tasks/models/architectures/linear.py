@@ -29,9 +29,7 @@ SMALL = 20_000
 
 def unfit(dataset: Dataset) -> str | None:
     """Why no support vector machine can be trained; None when it can."""
-    if dataset.task not in KINDS or not KINDS[dataset.task].pooled:
-        return "it gives one answer a text"
-    return None
+    return None if KINDS[dataset.task].pooled else "it gives one answer a text"
 
 
 def bag(encoder: GramEncoder | HashedGramEncoder, solution: Solution, name: str) -> tuple[dict[str, Any], Any]:

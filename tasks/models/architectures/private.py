@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bentos.text_classifier.decoding import DECODERS
+from bentos.text_classifier.decoding import decoder_of
 from bentos.text_classifier.encoding import HashedGramEncoder
 from bentos.text_classifier.manifest import EncoderSettings, HashedGramSettings, Manifest, Privacy
 from tasks.base.manifests import Candidate, Dataset
@@ -96,7 +96,7 @@ def fit(
     def solve(kept_to: Privacy, tell: Tell) -> tuple[Solution, np.ndarray]:
         solution = train_privately(
             Rows(encoded.features[:rows], _shares(train.targets, len(job.dataset.labels)), train.weights),
-            lambda logits: DECODERS[job.dataset.task].scores(logits, empty),
+            lambda logits: decoder_of(empty).scores(logits, empty),
             kept_to,
             hyper["learning_rate"],
             secret_uniform(),

@@ -13,6 +13,7 @@ from bentos.text_classifier.manifest import GRAPH, MANIFEST
 from bentos.text_classifier.model import TextModel
 from tasks.base.errors import InputError, PipelineError
 from tasks.base.manifests import Converted, Evaluation, Record
+from tasks.base.state import hand_over, make_asked
 
 TOLERANCE = 1e-3
 TEXTS = ["a first text", "", "another one, somewhat longer than the first", "\u4e2d\u6587 text", "qzx wvk"]
@@ -85,7 +86,7 @@ def export(kind: str, folder: Path, converted: Converted, evaluation: Evaluation
     """
     form = forms()[kind]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_asked(folder)
         target = folder / (str(_next_version(folder)) if form.versioned else "model")
         unfinished = folder / f".{target.name}.part"
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -95,6 +96,7 @@ def export(kind: str, folder: Path, converted: Converted, evaluation: Evaluation
     try:
         form.write(converted, evaluation, unfinished)
         difference = _compare(form, unfinished, form.reference(converted, evaluation))
+        hand_over(unfinished)
         shutil.rmtree(target, ignore_errors=True)
         unfinished.rename(target)
     finally:

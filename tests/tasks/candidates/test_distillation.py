@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bentos.text_classifier.personal_data import Redactor
-from tasks.base.manifests import Candidate, TaskName
+from tasks.base.manifests import Candidate
 from tasks.base.settings import OptimiseSettings, TrainSettings
 from tasks.candidates import distillation
 from tasks.candidates.distillation import student, taught
@@ -20,7 +20,7 @@ from tests.tasks.toy import make_dataset
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["single", "multi"])
-def test_a_student_learns_from_its_teacher_and_from_unlabelled_texts(tmp_path: Path, task: TaskName) -> None:
+def test_a_student_learns_from_its_teacher_and_from_unlabelled_texts(tmp_path: Path, task: str) -> None:
     data = make_dataset(tmp_path / "data", task, rows=90)
     (tmp_path / "more.csv").write_text("text\n" + "the oven and the soup\nproton of the orbit\n" * 20)
     job = Job(data, tmp_path, TrainSettings(unlabelled=str(tmp_path / "more.csv"), epochs=4), "quick", 13)
@@ -41,7 +41,7 @@ def test_a_student_learns_from_its_teacher_and_from_unlabelled_texts(tmp_path: P
 
 @pytest.mark.parametrize("task", ["single", "multi"])
 def test_targets_are_the_probabilities_of_the_teacher(
-    tmp_path: Path, task: TaskName, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(distillation, "_CHUNK", 25)
     data = make_dataset(tmp_path / "data", task, rows=60)

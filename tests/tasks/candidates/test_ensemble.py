@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bentos.text_classifier.model import TextModel
-from tasks.base.manifests import Candidate, Dataset, TaskName
+from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Budget, TrainSettings
 from tasks.candidates.ensemble import ensemble, members
 from tasks.candidates.train import train
@@ -51,7 +51,7 @@ def test_members_answer_within_the_budget_together(tmp_path: Path, data: Dataset
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "names"), [("single", ("linear", "lstm", "stack")), ("multi", ("linear", "bag"))])
 def test_the_ensemble_is_one_graph_that_answers_the_mean_of_its_members(
-    tmp_path: Path, task: TaskName, names: tuple[str, ...]
+    tmp_path: Path, task: str, names: tuple[str, ...]
 ) -> None:
     data = make_dataset(tmp_path / "data", task)
     settings = TRAIN.model_copy(update={"pretrained": str(make_folder(tmp_path / "weights"))})

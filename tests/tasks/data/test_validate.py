@@ -20,7 +20,7 @@ from tasks.data.folding import add_fold, fold_expression
 from tasks.data.ingest import ingest
 from tasks.data.statistics import near_equal_names
 from tasks.data.validate import parameters_of, validate
-from tasks.kinds.labels import KINDS
+from tasks.kinds.registry import KINDS
 
 ROWS = [(f"text number {number}", "ab"[number % 2]) for number in range(60)]
 

@@ -3,8 +3,8 @@ import pytest
 from sklearn import metrics as reference
 
 from bentos.text_classifier.manifest import Manifest
-from tasks.kinds import outcome
 from tasks.kinds.figures import Bins, Outcome, drawn, measure, proportion, squared_error
+from tasks.kinds.registry import KINDS
 
 LABELS = 4
 ECE = "expected_calibration_error"
@@ -21,7 +21,7 @@ def probabilities(rows: int, seed: int = 0, decimals: int = 6) -> tuple[np.ndarr
 
 def single(rows: int, seed: int = 0, decimals: int = 6) -> tuple[Outcome, np.ndarray, np.ndarray]:
     scores, targets = probabilities(rows, seed, decimals)
-    return outcome.single(scores, targets, MANIFEST), scores, targets
+    return KINDS["single"].outcome(scores, targets, MANIFEST), scores, targets
 
 
 @pytest.mark.parametrize("decimals", [6, 1], ids=["distinct scores", "tied scores"])
@@ -50,7 +50,7 @@ def test_multi_label_figures_are_those_of_scikit_learn_at_the_models_thresholds(
     truths = (generator.random((300, LABELS)) < scores).astype(np.int8)
     manifest = Manifest(task="multi", labels=MANIFEST.labels, encoders=[], thresholds=[0.3, 0.5, 0.6, 0.9])
     answers = scores >= np.array(manifest.thresholds, np.float32)
-    figures = measure(outcome.multi(scores, truths, manifest), 1, ("micro_f1", "macro_f1"), rounds=20).figures
+    figures = measure(KINDS["multi"].outcome(scores, truths, manifest), 1, ("micro_f1", "macro_f1"), rounds=20).figures
     assert figures["micro_f1"].value == pytest.approx(reference.f1_score(truths, answers, average="micro"))
     assert figures["macro_f1"].value == pytest.approx(reference.f1_score(truths, answers, average="macro"))
     assert figures["accuracy"].value == pytest.approx(reference.accuracy_score(truths, answers))
@@ -115,7 +115,7 @@ def test_the_interval_of_the_calibration_error_holds_the_true_one(sharper: float
         shown = scores**sharper / (scores**sharper).sum(axis=1, keepdims=True)
         best = shown.argmax(axis=1)
         gaps = np.take_along_axis(shown - scores, best[:, None], axis=1)
-        figure = measure(outcome.single(shown, targets, MANIFEST), seed, (), rounds=200).figures[ECE]
+        figure = measure(KINDS["single"].outcome(shown, targets, MANIFEST), seed, (), rounds=200).figures[ECE]
         assert 0.0 <= figure.low <= figure.value <= figure.high
         held += figure.low - 1e-3 <= np.sqrt(np.mean(gaps**2)) <= figure.high + 1e-3
     assert held >= 33  # below 33 of 40 with p < 0.002 at 95 %
@@ -143,11 +143,13 @@ def test_paired_draws_of_two_models_take_the_same_rows() -> None:
 def test_ranking_figures_are_left_out_where_they_mean_nothing() -> None:
     scores = np.array([[0.9, 0.1], [0.8, 0.2]], np.float32)
     manifest = Manifest(labels=["a", "b"], encoders=[])
-    assert "roc_auc" not in measure(outcome.single(scores, np.array([0, 0]), manifest), 0, rounds=10).figures
+    assert "roc_auc" not in measure(KINDS["single"].outcome(scores, np.array([0, 0]), manifest), 0, rounds=10).figures
 
 
 def test_one_test_row_gives_figures() -> None:
-    judged = outcome.single(np.array([[0.9, 0.1]], np.float32), np.array([1]), Manifest(labels=["a", "b"], encoders=[]))
+    judged = KINDS["single"].outcome(
+        np.array([[0.9, 0.1]], np.float32), np.array([1]), Manifest(labels=["a", "b"], encoders=[])
+    )
     figures = measure(judged, 0, rounds=10).figures
     assert figures["accuracy"].value == 0.0
     assert all(np.isfinite([one.value, one.low, one.high]).all() for one in figures.values())

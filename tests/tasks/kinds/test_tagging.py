@@ -7,9 +7,8 @@ from bentos.text_classifier.encoding import TokenEncoder
 from bentos.text_classifier.manifest import Manifest
 from bentos.text_classifier.tagging import tag_names
 from tasks.kinds.figures import measure
-from tasks.kinds.outcome import tagging as outcome
 from tasks.kinds.registry import KINDS
-from tasks.kinds.tagging import UNTAGGED, align
+from tasks.kinds.tagging import UNTAGGED, align, outcome
 from tasks.learning.losses import LOSSES, LossSettings
 from tasks.learning.tokenisers import fit_tokeniser
 
@@ -49,7 +48,7 @@ def test_a_span_that_ends_inside_a_token_is_learned_but_counts_as_missed(encoder
     assert made[0, :2].tolist() == [1 + len(TAGS), 0]
     right = scores_of([1, 0])
     assert KINDS["tagging"].metrics(right, made)["span_f1"] == 0.0
-    loss = LOSSES["tagging"](LossSettings("cross_entropy", np.ones(len(TAGS), np.float32)))
+    loss = LOSSES["token_softmax"](LossSettings("cross_entropy", np.ones(len(TAGS), np.float32)))
     assert float(loss(made, 20 * right)[0]) < float(loss(made, 20 * scores_of([0, 1]))[0])
 
 
@@ -78,7 +77,7 @@ def test_an_outcome_counts_entities_by_class_and_finds_the_metrics_of_training_a
 
 
 def test_the_loss_is_the_mean_over_tokens_whatever_the_padding():
-    loss = LOSSES["tagging"](LossSettings("cross_entropy", np.ones(len(TAGS), np.float32)))
+    loss = LOSSES["token_softmax"](LossSettings("cross_entropy", np.ones(len(TAGS), np.float32)))
     logits = np.random.default_rng(1).normal(size=(1, 3, len(TAGS))).astype(np.float32)
     short = float(loss(np.array([[1, 0, UNTAGGED]], np.int32), logits)[0])
     long = np.concatenate([logits[:, :2], np.full((1, 4, len(TAGS)), 9, np.float32)], axis=1)
