@@ -1,6 +1,6 @@
 """What every test shares: private homes, what is run where, the optional parts, the shared data sets.
 
-`make test` shares the tests out over as many workers as there are CPUs. Tests of one file stay together and in their
+`make test` shares the tests out over a worker a CPU and one more. Tests of one file stay together and in their
 order, for the sake of its fixtures; files with slow tests come first, so that no worker ends long after the others.
 Every worker must find the same tests: no parameter of a test may hold a time, a process id or anything drawn.
 
@@ -72,8 +72,10 @@ def _leave_when_slow(event: str, arguments: tuple[object, ...]) -> None:
         pytest.skip("not quick: a heavy package is imported", allow_module_level=True)
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    return max(1, min(allowed_cpus(), psutil.virtual_memory().available // WORKER_BYTES))
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    # One more than there are CPUs, since there is always a test that waits for a process; those of logic never do.
+    wanted = allowed_cpus() + (0 if config.getoption("quick") else 1)
+    return max(1, min(wanted, psutil.virtual_memory().available // WORKER_BYTES))
 
 
 @pytest.hookimpl(tryfirst=True)
