@@ -72,6 +72,11 @@ class RetrainConfig(Budget, SourceSettings):
     security: SecuritySettings = SecuritySettings()
     """What protects the model and the service."""
 
+    def of_source(self, source: str) -> SourceSettings:
+        """How `source` is read: as the training source is."""
+        settings = SourceSettings.model_validate(self.model_dump(include=set(SourceSettings.model_fields)))
+        return settings.model_copy(update={"source": source})
+
     @field_validator("task")
     @classmethod
     def _known_task(cls, task: str) -> str:

@@ -8,7 +8,6 @@ from flows.config import RetrainConfig
 from flows.console import Console
 from flows.stages import Stages
 from tasks.base.manifests import Checked, Dataset, Table
-from tasks.base.settings import SourceSettings
 from tasks.data.feedback import add_feedback
 from tasks.data.ingest import ingest
 from tasks.data.personal_data import redactor
@@ -18,7 +17,6 @@ from tasks.data.validate import validate
 
 EMBEDDED = "docstrings"
 EMBEDDED_ROWS = 8000
-NOTES_SHOWN = 3
 ACCEPTED_STATISTICS = "accepted_statistics.json"
 
 
@@ -61,7 +59,7 @@ class Preparation:
                 f"{len(made.labels)} classes, {made.profile.language}, at most {made.max_length} tokens"
             ),
         )
-        self._say(dataset.notes)
+        self.console.notes(dataset.notes)
         return self._with_feedback(dataset)
 
     def _with_feedback(self, dataset: Dataset) -> Dataset:
@@ -75,7 +73,7 @@ class Preparation:
             lambda made: f"{made.rows['train']:,} rows to train",
             keep=False,
         )
-        self._say(joined.notes[-1:])
+        self.console.notes(joined.notes[-1:])
         return joined
 
     @cached_property
@@ -85,25 +83,21 @@ class Preparation:
 
     def _read(self, part: str, source: str) -> None:
         config = self.config
-        rows = config.rows or (EMBEDDED_ROWS if source == EMBEDDED else None)
-        settings = SourceSettings.model_validate(
-            {
-                **config.model_dump(include=set(SourceSettings.model_fields)),
-                "source": source,
-                "rows": None if part else rows,
-            }
-        )
+        settings = config.of_source(source)
         if part:
-            # An own part is read exactly as the training source was understood.
+            # An own part is read whole, and exactly as the training source was understood.
             first = self.tables[""]
             settings = settings.model_copy(
                 update={
+                    "rows": None,
                     "task": first.task,
                     "text_column": first.text_column,
                     "label_column": first.label_column,
                     "label_separator": first.label_separator,
                 }
             )
+        elif source == EMBEDDED and config.rows is None:
+            settings = settings.model_copy(update={"rows": EMBEDDED_ROWS})
         table = self.stages.run(
             f"ingest {part}".strip(),
             lambda folder, progress: ingest(settings, folder, config.seed, self._personal, progress),
@@ -111,7 +105,7 @@ class Preparation:
             lambda made: f"{made.rows:,} rows of {shown(source)}" + _set_aside(made.quarantined),
             keep=False,
         )
-        self._say(table.notes)
+        self.console.notes(table.notes)
         accepted = self.state / ACCEPTED_STATISTICS
         history = accepted if not part and accepted.exists() else None
         checked = self.stages.run(
@@ -123,13 +117,9 @@ class Preparation:
                 f"{made.conflicts:,} conflicts" + _set_aside(made.quarantined)
             ),
         )
-        self._say(checked.notes)
+        self.console.notes(checked.notes)
         self.tables[part] = table
         self.checked[part] = checked
-
-    def _say(self, notes: list[str]) -> None:
-        for note in notes[:NOTES_SHOWN]:
-            self.console.line(f"              note: {note}")
 
 
 def _set_aside(quarantined: dict[str, int]) -> str:

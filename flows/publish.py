@@ -73,6 +73,9 @@ def conclusion(run: RunReport, page: Path) -> list[str]:
     ]
     if run.deployment:
         lines.append(f"service         {run.deployment.url} ({run.deployment.tag})")
+        if run.deployment.moved_from:
+            moved = f"moved from {run.deployment.moved_from}, as asked; nothing of this project answers there any more"
+            lines.append(f"                {moved}")
     elif run.package:
         lines.append(
             f"bento           {run.package.tag} (not deployed; serve it with: bentoml serve {run.package.tag})"

@@ -36,7 +36,7 @@ def retrain(config: RetrainConfig) -> dict[str, Any]:
     """
     console = current()
     state = state_folder()
-    beforehand.check(config)
+    beforehand.check(config, state)
     with recorded(), exclusive(state, wait=config.wait, console=console):
         folder = _run_folder(state)
         run = Retraining(config, state, console)

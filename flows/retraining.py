@@ -199,6 +199,7 @@ class Retraining:
             (self.optimised, chosen, self.dataset, self.config.seed, self._held_out, *self.judged),
             lambda made: f"test accuracy {percent(made.metrics['accuracy'])}",
         )
+        self.stages.console.notes([f"{name} left out: {why}" for name, why in self.evaluation.left_out.items()])
 
     @property
     def _held_out(self) -> tuple[str, ...]:

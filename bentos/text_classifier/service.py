@@ -28,6 +28,7 @@ keep_private()
 import bentoml  # noqa: E402  (the thread limits come first)
 import msgspec  # noqa: E402
 import uvicorn.config  # noqa: E402
+from bentoml._internal.utils.analytics import usage_stats  # noqa: E402
 
 from bentos.text_classifier.access import guard_from_environment  # noqa: E402
 from bentos.text_classifier.app import PROBES, Application  # noqa: E402
@@ -41,6 +42,9 @@ from bentos.text_classifier.routes import routes  # noqa: E402
 # BentoML's worker imports this module before it starts uvicorn, and leaves the choice of the protocol to it.
 _PROTOCOL: Any = bounded(Connections(connection_limits(_SETTINGS), PROBES))
 uvicorn.config.HTTP_PROTOCOLS["auto"] = _PROTOCOL
+
+# `bentoml serve` asks whether it may send before it loads this module, which says no, and remembers the answer.
+usage_stats.do_not_track.cache_clear()
 
 _COUNTERS = counters_folder()
 

@@ -163,6 +163,7 @@ class Evaluation(Record):
     predictions: Path = Field(description="Parquet: text, label, predicted, score, correct")
     label_errors: list[dict[str, Any]] = Field(default=[], description="training rows whose label looks wrong")
     scope: dict[str, Any] = {}
+    left_out: dict[str, str] = Field(default={}, description="analyses without a result, and why")
     majority: float = 0.0
     content: str
 
@@ -186,6 +187,7 @@ class Deployment(Record):
     tag: str
     url: str
     previous: str | None = None
+    moved_from: str | None = Field(default=None, description="host:port where nothing answers any more")
     state: Literal["live", "rolled back", "not deployed"]
     smoke: list[dict[str, Any]] = []
     rollout: list[dict[str, Any]] = Field(default=[], description="figures of each stage of a shadow or canary")

@@ -235,10 +235,10 @@ class RolloutSettings(Settings):
 class ServeSettings(Settings):
     """Where and with what the model is served."""
 
-    host: str = "127.0.0.1"
-    """Other addresses than loopback need authentication."""
-    port: int = Field(default=3000, ge=0, le=65535)
-    """TCP port."""
+    host: str | None = Field(default=None, min_length=1)
+    """Other addresses than loopback need authentication; when not given that of the live version, else 127.0.0.1."""
+    port: int | None = Field(default=None, ge=0, le=65535)
+    """TCP port, 0 for any; when not given that of the live version, else 3000. Another one moves the service."""
     workers: int | None = Field(default=None, gt=0)
     """Serving processes; with threads at most the CPUs that may be used."""
     threads: int | None = Field(default=None, gt=0)

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
+from bentos import telemetry
 from bentos.text_classifier import manifest as model_manifest
 from bentos.text_classifier.settings import SETTINGS, ServiceSettings
 from tasks.base.errors import DeploymentError, InputError
@@ -88,7 +89,7 @@ def bento_model(path: Path) -> Path:
 
 def _lay_out(source: Path, model: Path, serve: ServeSettings, card: str, lineage: dict[str, str]) -> None:
     shutil.rmtree(source, ignore_errors=True)
-    _copy_code(source)
+    copy_code(source)
     target = source / IN_BENTO / "model"
     shutil.copytree(model, target)
     manifest = model_manifest.parse((target / model_manifest.MANIFEST).read_bytes())
@@ -99,10 +100,10 @@ def _lay_out(source: Path, model: Path, serve: ServeSettings, card: str, lineage
     (source / IN_BENTO / SETTINGS).write_text(json.dumps(chosen, indent=2) + "\n")
 
 
-def _copy_code(source: Path) -> None:
-    """The package that serves, without the modes that the checkout has, which `copytree` would keep."""
+def copy_code(source: Path) -> None:
+    """Puts all code that a bento runs into `source`, without the modes of the checkout, which `copytree` would keep."""
     (source / IN_BENTO).mkdir(parents=True)
-    for file in (SOURCE.parent / "__init__.py", *SOURCE.rglob("*")):
+    for file in (*SOURCE.parent.glob("*.py"), *SOURCE.rglob("*")):
         place = file.relative_to(SOURCE.parent)
         if file.is_file() and not any(part.startswith((".", "__pycache__")) or part == "model" for part in place.parts):
             copied = source / IN_BENTO.parent / place
@@ -139,14 +140,13 @@ def _build(source: Path, name: str, lineage: dict[str, str], folder: Path, *, se
         "include": ["*"],
         "python": {"requirements_txt": str(IN_BENTO / "requirements.txt"), "lock_packages": False},
         "docker": {"python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},
-        "envs": [{"name": "BENTOML_DO_NOT_TRACK", "value": "true"}],
+        "envs": [{"name": key, "value": value} for key, value in telemetry.variables(*telemetry.SERVING).items()],
     }
     (source / "bentofile.yaml").write_text(yaml.safe_dump(build_file, sort_keys=False))
     home = folder / "bentoml"
     shutil.rmtree(home, ignore_errors=True)
     environment = os.environ | {
         "BENTOML_HOME": str(home),
-        "BENTOML_DO_NOT_TRACK": "true",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": str(source),
     }

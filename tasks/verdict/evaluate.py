@@ -16,6 +16,7 @@ from bentos.text_classifier.scope import ScopeRule
 from tasks.base.errors import InputError
 from tasks.base.machine import open_model
 from tasks.base.manifests import Candidate, Dataset, Evaluation, Variant, content_of
+from tasks.base.optional import NoResult, attempt
 from tasks.base.progress import Progress, saying, silent, within
 from tasks.candidates.select import held_out
 from tasks.data.rows import Rows
@@ -73,6 +74,8 @@ def evaluate(
         lineage=model.manifest.lineage | {"data": dataset.content, "model": candidate.content},
     )
     (served / MANIFEST).write_bytes(dump(manifest))
+    left_out: dict[str, str] = {}
+    extra = table.select([name for name in table.column_names if name not in _SPLIT_COLUMNS])
     return Evaluation(
         folder=served,
         metrics=measured.figures,
@@ -80,10 +83,11 @@ def evaluate(
         confusion=_confusion(result) if kind.exclusive else [],
         calibration=fitted
         | {"before": calibration_of(outcome_of(logits, targets, uncalibrated)), "after": calibration_of(result)},
-        slices=slices(texts, result.exact, table.select([n for n in table.column_names if n not in _SPLIT_COLUMNS])),
+        slices=attempt("accuracy by kind of text", lambda: slices(texts, result.exact, extra), [], left_out),
         predictions=predictions,
-        label_errors=_label_errors(validation_scores, dataset, seed) if kind.pooled else [],
-        scope=_scope(model, logits, texts),
+        label_errors=_label_errors(validation_scores, dataset, seed, left_out) if kind.pooled else [],
+        scope=attempt("texts out of scope", lambda: _scope(model, logits, texts), {}, left_out),
+        left_out=left_out,
         majority=_majority(table),
         content=content_of(served, predictions),
     )
@@ -125,21 +129,28 @@ def _confusion(result: Outcome) -> list[list[int]]:
     return (result.actual.T @ result.predicted).toarray().astype(int).tolist()
 
 
-def _label_errors(scores: np.ndarray, dataset: Dataset, seed: int) -> list[dict[str, Any]]:
+def _label_errors(scores: np.ndarray, dataset: Dataset, seed: int, left_out: dict[str, str]) -> list[dict[str, Any]]:
     """Doubtful labels: validation rows by the served model's scores, training rows by a quick cross-validated model."""
-    labels = dataset.labels
-    texts, targets = rows_of(dataset, "validation")
-    found = rank_label_errors(texts, targets, scores, labels, "validation")
-    texts, targets, _ = next(read_part(dataset, "train", MOST_ROWS))
-    scores = cross_validated_scores(texts, targets, len(labels), seed)
-    return found + rank_label_errors(texts, targets, scores, labels, "training")
+
+    def validation() -> list[dict[str, Any]]:
+        return rank_label_errors(*rows_of(dataset, "validation"), scores, dataset.labels, "validation")
+
+    def training() -> list[dict[str, Any]]:
+        texts, targets, _ = next(read_part(dataset, "train", MOST_ROWS))
+        quick = cross_validated_scores(texts, targets, len(dataset.labels), seed)
+        return rank_label_errors(texts, targets, quick, dataset.labels, "training")
+
+    nothing: list[dict[str, Any]] = []
+    return attempt("wrong labels of validation rows", validation, nothing, left_out) + attempt(
+        "wrong labels of training rows", training, nothing, left_out
+    )
 
 
 def _scope(model: TextModel, logits: np.ndarray, texts: list[str]) -> dict[str, Any]:
     """How often the scope rule turns away texts that are known to be in scope."""
     scope = model.manifest.scope
     if scope is None:
-        return {}
+        raise NoResult("the rule would hold words of the training texts, which the privacy budget does not cover")
     outside = len(texts) - int(ScopeRule(scope).holds(logits, texts).sum())
     return {
         "method": scope.method,

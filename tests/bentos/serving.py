@@ -123,7 +123,6 @@ def bentoml_served(folder: Path, home: Path) -> Iterator[tuple[str, list[int]]]:
         port = taken.getsockname()[1]
     environment = os.environ | {
         "BENTOML_HOME": str(home),
-        "BENTOML_DO_NOT_TRACK": "true",
         "TEXT_CLASSIFIER_MODEL": str(folder),
         "TEXT_CLASSIFIER_RECORDS": str(home / "records"),
     }

@@ -55,7 +55,7 @@ def served(python: Path, arguments: list[str], folder: Path, log: Path) -> Itera
     """The address of a server that runs in the clean environment, once it is ready."""
     port = spare_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL"))}
-    environment |= {"BENTOML_DO_NOT_TRACK": "true", "PYTHONDONTWRITEBYTECODE": "1", "BENTOML_HOME": str(log.parent)}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1", "BENTOML_HOME": str(log.parent)}
     with log.open("ab") as stream:
         process = subprocess.Popen(
             [str(python), *arguments, "--port", str(port)], cwd=folder, env=environment, stdout=stream, stderr=stream

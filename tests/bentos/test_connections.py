@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def behind_bentoml(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[s
 def test_a_flood_takes_no_memory_and_others_are_answered(started: Process, name: str) -> None:
     with watched(started.url, started.process.pid) as seen:
         flood(started.port, *FLOODS[name], seconds=3)
-    assert seen["answers"]
+    assert (seen["answers"] > 0, seen["refusals"]) == (True, 0)
     assert seen["megabytes"] < 50
     assert answers(started.url)
 
@@ -121,7 +122,8 @@ def test_who_does_not_finish_a_handshake_is_closed_in_time(tmp_path: Path) -> No
     with worker(impatient(tmp_path), tmp_path, "--grace", "0", environment=environment) as served:
         with served.connected() as silent:
             assert gone(silent) == b""
-        assert httpx.get(f"{served.url}/livez", verify=str(cert)).status_code == 200
+        context = ssl.create_default_context(cafile=str(cert))
+        assert httpx.get(f"{served.url}/livez", verify=context).status_code == 200
 
 
 def test_streams_whose_clients_do_not_read_give_way(tmp_path: Path) -> None:

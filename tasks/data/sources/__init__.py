@@ -107,3 +107,15 @@ def source_of(name: str) -> Source:
         if source.claims(name):
             return source
     raise InputError(f"{name!r} is no source: give a file, folder, glob, `-`, URL, or `docstrings`.")
+
+
+def columns_of(settings: SourceSettings, scratch: Path) -> tuple[str, str]:
+    """The columns of texts and of labels, found as a reading finds them; only the first rows are read.
+
+    Raises:
+        InputError: there is no such source, or its columns cannot be told.
+    """
+    reading = Reading(settings, scratch)
+    for _ in source_of(settings.source).read(reading):
+        break
+    return reading.text_column, reading.label_column

@@ -69,13 +69,15 @@ def read_live(state: Path) -> Live | None:
     """The live version and those before it; None when nothing was ever deployed.
 
     Raises:
-        DeploymentError: `live.json` is damaged.
+        DeploymentError: `live.json` is damaged, or cannot be read.
     """
     file = state / LIVE
     try:
         return Live.model_validate_json(file.read_bytes())
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise DeploymentError(f"{file} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         raise DeploymentError(
             f"{file} is damaged ({error.errors()[0]['msg']}): remove it and deploy again, or restore it from a copy"

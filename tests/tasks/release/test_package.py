@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bentos import telemetry
 from bentos.text_classifier import manifest
 from bentos.text_classifier.cpus import share
 from bentos.text_classifier.model import TextModel
@@ -134,6 +135,9 @@ def test_the_dockerfile_is_pinned_unprivileged_and_holds_no_secret(packed: Packa
     assert "ADD" not in given
     assert not any(word in "\n".join(lines).lower() for word in ("password", "token=", "secret=", "http://"))
     assert any("pip install -r $BENTO_PATH/env/python/requirements.txt" in line for line in lines)
+    for name, value in telemetry.variables(*telemetry.SERVING).items():
+        assert f"{name}={value}" in given["ARG"]
+        assert f"{name}=${name}" in given["ENV"]
     # What it copies is there.
     for source in ("env/docker/entrypoint.sh", "env/python/requirements.txt", "src/bentos"):
         assert (packed.path / source).exists()
