@@ -114,23 +114,23 @@ class Candidates:
         return candidates, skipped
 
     def refit(self, selection: Selection, dataset: Dataset) -> tuple[Selection, Dataset]:
-        """The chosen model trained again with most of the validation rows, and the data set divided so."""
+        """The chosen model trained again with most of the validation rows, and the data set that it was trained on."""
         chosen = selection.chosen
         if chosen.name == STUDENT:
-            reason = f"{selection.reason} A student is not trained again: its teacher has not seen those rows either."
+            reason = f"{selection.reason} It is not trained again with validation rows: its teacher lacks them."
             return selection.model_copy(update={"reason": reason}), dataset
         wider = self.stages.run(
             "refit split",
             lambda folder, progress: refit_dataset(dataset, folder),
             (dataset,),
-            lambda made: f"{made.rows['train']:,} to train, {made.rows['validation']:,} kept back to calibrate by",
+            lambda made: f"{made.rows['train']:,} training and {made.rows['validation']:,} validation rows",
         )
         names = chosen.settings["members"] if chosen.name == ENSEMBLE else [chosen.name]
         before = {one.name: one for one in selection.candidates}
         made = self._train(names, wider, 0, before)
         again = self._join(made, wider) if chosen.name == ENSEMBLE else made[0]
         rows = wider.rows["train"] - dataset.rows["train"]
-        reason = f"{selection.reason} It was trained again with {rows:,} of the validation rows."
+        reason = f"{selection.reason} It was then trained again with {rows:,} of the validation rows."
         return selection.model_copy(update={"chosen": again, "reason": reason}), wider
 
     def _with_more_seeds(self, candidates: list[Candidate], dataset: Dataset) -> list[Candidate]:
@@ -187,7 +187,7 @@ class Candidates:
             title,
             partial(training.whole, folds),
             (name, dataset, config.train, effort, seed, config.seed, hyper, trials, folds),
-            _summary,
+            partial(_summary, dataset=dataset),
             parts=tuple(parts),
         )
 
@@ -206,7 +206,8 @@ class Candidates:
         def work(folder: Path, progress: Progress) -> Candidate:
             return ensemble(Job(dataset, folder, config.train, effort, config.seed), chosen)
 
-        return self.stages.run(f"train {ENSEMBLE}", work, (dataset, *chosen, config.train, config.seed), _summary)
+        summary = partial(_summary, dataset=dataset)
+        return self.stages.run(f"train {ENSEMBLE}", work, (dataset, *chosen, config.train, config.seed), summary)
 
     def _teach(self, teacher: Candidate, dataset: Dataset) -> Candidate:
         from tasks.candidates.distillation import student
@@ -226,10 +227,10 @@ class Candidates:
         key = (dataset, teacher, config.train, config.optimise, effort, config.seed, seconds, policy)
         if unlabelled is not None and unlabelled.exists():
             key = (*key, unlabelled)
-        return self.stages.run(f"train {STUDENT}", work, key, _summary)
+        return self.stages.run(f"train {STUDENT}", work, key, partial(_summary, dataset=dataset))
 
 
-def _summary(made: Candidate) -> str:
+def _summary(made: Candidate, dataset: Dataset) -> str:
     members = f", of {', '.join(made.settings['members'])}" if "members" in made.settings else ""
     size = f"{made.size_bytes / 1e6:.1f} MB, {made.latency_ms:.2f} ms a text"
-    return f"{made.score:.1%} {judged_on(made)}, {size}{members}"
+    return f"{made.score:.1%} {judged_on(made, dataset)}, {size}{members}"

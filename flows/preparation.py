@@ -54,8 +54,8 @@ class Preparation:
             ),
             (*self.checked.values(), config.data, config.train, config.seed),
             lambda made: (
-                f"{made.rows['train']:,} to train, {made.rows['validation']:,} to choose, "
-                f"{made.rows['test']:,} to judge; "
+                f"{made.rows['train']:,} training, {made.rows['validation']:,} validation and "
+                f"{made.rows['test']:,} test rows; "
                 f"{len(made.labels)} classes, {made.profile.language}, at most {made.max_length} tokens"
             ),
         )
@@ -70,7 +70,7 @@ class Preparation:
             "feedback",
             lambda folder, progress: add_feedback(dataset, records, self.config.feedback, folder, self._personal),
             (),
-            lambda made: f"{made.rows['train']:,} rows to train",
+            lambda made: f"{made.rows['train']:,} training rows",
             keep=False,
         )
         self.console.notes(joined.notes[-1:])

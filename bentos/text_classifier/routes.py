@@ -54,7 +54,7 @@ def routes(model: str) -> list[Route[Any, Any]]:
             "explain",
             "What each word adds to a label's score",
             handlers.explain,
-            "Shapley values of the words, from the model's answers to parts of the text.",
+            "Additive weights of the words (not Shapley values), from the model's answers to parts of the text.",
             scope="explain",
             body=bodies.ExplainBody,
             cost=costs.of_explain,

@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     place.add_argument("--fd", type=int, help="listening socket to accept from")
     place.add_argument("--port", type=int, help="port to listen at; 0 for a free one")
     parser.add_argument("--host", default="127.0.0.1", help="address for --port")
-    parser.add_argument("--open", action="store_true", help="let --host be no loopback address without API keys")
+    parser.add_argument("--open", action="store_true", help="allow addresses other than loopback without API keys")
     parser.add_argument("--model", type=Path, help="model folder")
     parser.add_argument("--settings", type=Path, help="service.json; beside the model folder when not given")
     parser.add_argument("--bento", help="tag that answers name")

@@ -92,21 +92,21 @@ class Dataset(Record):
     rows: dict[str, int]
     profile: Profile
     max_length: int = Field(description="tokens kept of a text")
-    folds: int = Field(default=0, description="cross-validation folds; 0 for a validation part")
+    folds: int = Field(default=0, description="cross-validation folds; 0 for a validation set")
     notes: list[str] = []
     content: str
 
 
 class Candidate(Record):
     """A trained model: `folder` holds model.keras, model.json and the encoders' files, validation.npy with the
-    float32 logits of the validation part and, where it was cross-validated, held_out.npy."""
+    float32 logits of the validation set and, where it was cross-validated, held_out.npy."""
 
     name: str
     folder: Path
     score: float = Field(description="the selection metric on the held-out rows, a fraction")
     error: float = Field(description="its standard error")
     metrics: dict[str, float] = {}
-    folds: int = Field(default=0, description="folds whose rows were held out; 0 for the validation part")
+    folds: int = Field(default=0, description="folds whose rows were held out; 0 for the validation set")
     scores: list[float] = Field(default=[], description="by seed, where several were tried; `score` is their mean")
     seconds: float
     parameters: int
@@ -152,7 +152,7 @@ class Optimised(Record):
 
 
 class Evaluation(Record):
-    """The served variant on the untouched test part; `folder` is that variant, calibrated."""
+    """The served variant on the untouched test set; `folder` is that variant, calibrated."""
 
     folder: Path
     metrics: dict[str, Figure]

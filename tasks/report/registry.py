@@ -135,7 +135,7 @@ def write_registry(state: Path) -> Path:
 
 
 def judged_chart(seen: Sequence[Run]) -> Markup:
-    """Accuracy on each run's test part with its 95 % interval, run by run."""
+    """Accuracy on each run's test set with its 95 % interval, run by run."""
     judged = [run for run in seen if run.accuracy]
     if not judged:
         return Markup()

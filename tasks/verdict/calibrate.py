@@ -32,12 +32,12 @@ def calibrate(
     All are fitted on the logits of this very variant, so that what quantisation changed is included.
 
     Args:
-        logits: of the validation part, when they are known.
+        logits: of the validation set, when they are known.
         alike: further logits and targets to fit temperature and thresholds on, of rows that a model of the same
             structure and nearly the same rows was not trained on.
 
     Returns:
-        `out`, and what was fitted: temperature, exponent, thresholds, rows, and the validation part's
+        `out`, and what was fitted: temperature, exponent, thresholds, rows, and the validation set's
         calibration before and after.
     """
     model = open_model(folder)

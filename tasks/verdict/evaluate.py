@@ -1,4 +1,4 @@
-"""Stage: the served variant on the untouched test part."""
+"""Stage: the served variant on the untouched test set."""
 
 from collections import Counter
 from pathlib import Path
@@ -39,7 +39,7 @@ def evaluate(
     judged: tuple[Candidate, Dataset] | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Calibrates the variant that will be served and judges it on the test part.
+    """Calibrates the variant that will be served and judges it on the test set.
 
     `folder` receives `model`, the calibrated model folder, and `predictions.parquet`, one row a test row.
 
@@ -48,19 +48,19 @@ def evaluate(
             it was trained again with them, or judged by folds: few are left that the candidate itself did not see.
 
     Raises:
-        InputError: the test part has no rows.
+        InputError: the test set has no rows.
     """
     table = pq.read_table(dataset.test)
     if not table.num_rows:
-        raise InputError("the test part has no rows: give more data or a test source with rows of the known classes")
+        raise InputError("the test set has no rows: give more data, or a test source with known classes")
     picked_model, texts = open_model(picked.folder), Rows(dataset.validation).texts()
-    told = saying(within(progress, 0.0, 0.3), "answering the validation part")
+    told = saying(within(progress, 0.0, 0.3), "answering the validation set")
     logits = picked_model.logits(texts, told=told)
     served, fitted = calibrate(picked.folder, dataset, folder / "model", logits, _alike(candidate, judged))
     model = open_model(served)
     validation_scores = model.scores(logits)
     texts, targets = rows_of(dataset, "test", model.encoders)
-    logits = model.logits(texts, told=saying(within(progress, 0.3, 0.7), "answering the test part"))
+    logits = model.logits(texts, told=saying(within(progress, 0.3, 0.7), "answering the test set"))
     uncalibrated = msgspec.structs.replace(model.manifest, temperature=1.0, exponent=1.0)
     result = outcome_of(logits, targets, model.manifest)
     kind = KINDS[dataset.task]
@@ -161,5 +161,5 @@ def _scope(model: TextModel, logits: np.ndarray, texts: list[str]) -> dict[str, 
 
 
 def _majority(table: pa.Table) -> float:
-    """Accuracy on the test part of the best answer that is always the same."""
+    """Accuracy on the test set of the best answer that is always the same."""
     return Counter(map(str, table["label"].to_pylist())).most_common(1)[0][1] / table.num_rows

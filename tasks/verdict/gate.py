@@ -107,7 +107,7 @@ def _beats_constant(tested: Tested, level: float) -> Check:
     return Check(
         "better than always giving the most frequent answer",
         p_value < level,
-        f"accuracy {tested.correct.mean():.1%} against {count / len(constant):.1%} of always {answer!r}"
+        f"accuracy {tested.correct.mean():.1%} against {count / len(constant):.1%} when it is always {answer!r}"
         + _too_few(len(constant), p_value, level),
         f"better, p below {level:g}",
         p_value,
@@ -123,7 +123,7 @@ def _beats_chance(tested: Tested, level: float) -> Check:
     return Check(
         "better than chance",
         p_value < level,
-        f"accuracy {tested.correct.mean():.1%} against {chance:.1%} of guessing" + _too_few(rows, p_value, level),
+        f"accuracy {tested.correct.mean():.1%} against {chance:.1%} by guessing" + _too_few(rows, p_value, level),
         f"better, p below {level:g}",
         p_value,
         float(tested.correct.mean()),
@@ -158,8 +158,8 @@ def _not_worse(name: str, ours: np.ndarray, theirs: np.ndarray, level: float) ->
         name,
         p_value >= level,
         f"accuracy {ours.mean():.1%} against {theirs.mean():.1%} on {len(ours):,} rows; "
-        f"{wins:,} rows won, {losses:,} lost",
-        f"not worse at p below {level:g}",
+        f"{wins:,} only this model has right, {losses:,} only the live one",
+        f"not worse (p at least {level:g})",
         p_value,
         float(ours.mean() - theirs.mean()),
     )
@@ -247,4 +247,4 @@ def _answer(label: object) -> str:
 
 
 def _too_few(rows: int, p_value: float, level: float) -> str:
-    return f" on only {rows} test rows, too few to tell" if p_value >= level and rows < 5 * FEW_ROWS else ""
+    return f", on only {rows} test rows, too few to tell" if p_value >= level and rows < 5 * FEW_ROWS else ""

@@ -46,8 +46,8 @@ def test_progress_goes_through_both_parts_and_never_falls(tmp_path: Path) -> Non
     evaluate(served(tmp_path / "model"), trained, data, 13, folder, progress=lambda *one: told.append(one))
     assert [share for share, _ in told] == sorted(share for share, _ in told)
     assert list(dict.fromkeys(text for _, text in told)) == [
-        "answering the validation part",
-        "answering the test part",
+        "answering the validation set",
+        "answering the test set",
         "looking for labels that may be wrong",
     ]
 
@@ -187,5 +187,5 @@ def test_what_is_left_out_is_said_with_its_reason(tmp_path: Path) -> None:
 
 def test_an_empty_test_part_is_refused(tmp_path: Path) -> None:
     data = dataset(tmp_path / "data", {"train": rows(10, 1), "validation": rows(10, 2), "test": ([], [])})
-    with pytest.raises(InputError, match="test part has no rows"):
+    with pytest.raises(InputError, match="test set has no rows"):
         judge(tmp_path, data)

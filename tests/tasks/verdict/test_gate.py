@@ -72,7 +72,7 @@ def test_an_always_majority_model_fails_however_accurate_it_is(tmp_path: Path) -
     assert verdict.verdict == "refused"
     failed = [one["name"] for one in verdict.checks if not one["passed"]]
     assert failed == ["better than always giving the most frequent answer", "recall of every class"]
-    assert "accuracy 96.0% against 96.0% of always 'ham'" in verdict.reasons[0]
+    assert "accuracy 96.0% against 96.0% when it is always 'ham'" in verdict.reasons[0]
 
 
 def test_a_hidden_class_fails_even_when_accuracy_beats_the_majority(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_model_as_good_as_the_live_one_may_replace_it(tmp_path: Path) -> None:
     assert verdict.verdict == "passed"
     against = check(verdict, "not worse than the live model")
     assert against["p_value"] == pytest.approx(1 / 16)
-    assert "0 rows won, 4 lost" in against["found"]
+    assert "0 only this model has right, 4 only the live one" in against["found"]
 
 
 def test_a_model_significantly_worse_than_the_live_one_is_refused(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_live_model_that_lacks_a_class_is_also_compared_on_those_it_knows(tmp_
     verdict = judge(tmp_path, judged, champion)
     assert check(verdict, "not worse than the live model")["passed"]
     shared = check(verdict, "not worse than the live model on the classes that it knows")
-    assert "on 80 rows; 0 rows won" in shared["found"]
+    assert "on 80 rows; 0 only this model has right" in shared["found"]
     assert verdict.verdict == ("passed" if shared["passed"] else "refused")
 
 
