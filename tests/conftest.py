@@ -2,6 +2,7 @@
 
 `make test` shares the tests out over as many workers as there are CPUs. Tests of one file stay together and in their
 order, for the sake of its fixtures; files with slow tests come first, so that no worker ends long after the others.
+Every worker must find the same tests: no parameter of a test may hold a time, a process id or anything drawn.
 
 `make quick` (`pytest --quick`) runs the tests of logic. Nobody marks them: a test leaves the quick run by itself when
 it or its fixtures start a process or import one of `HEAVY`. The marks in `LEFT_OUT` are left out beforehand.
