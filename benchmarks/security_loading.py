@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.serving_models import transformer_folder
-from bentos.text_classifier.keys import provider_of
-from bentos.text_classifier.personal_data import Redactor
-from bentos.text_classifier.sealing import rewrap, seal_folder
+from bentos.serving.records.personal_data import Redactor
+from bentos.serving.sealing.folder import rewrap, seal_folder
+from bentos.serving.sealing.keys import provider_of
 from tasks.data.sealed_files import seal_file, unseal_file
 from tests.tasks.keys import key_file
 

@@ -4,7 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from bentos.text_classifier.keys import KeyProblem, provider_of
+from bentos.serving.sealing.keys import provider_of
+from bentos.serving.sealing.problem import KeyProblem
 from flows.config import RetrainConfig
 from flows.task_runners import check_runner
 from tasks.base.errors import DeploymentError, InputError, PipelineError

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect.task_runners import TaskRunner
 
-from bentos.text_classifier.cpus import allowed_cpus
+from bentos.serving.cpus import allowed_cpus
 from flows.config import RetrainConfig
 from flows.stages import Stage, Stages
 from flows.task_runners import task_runner

@@ -9,8 +9,8 @@ from importlib import metadata
 import numpy as np
 import psutil
 
+from bentos.serving.cpus import allowed_cpus
 from bentos.telemetry import SILENT, SWITCHES, left_on
-from bentos.text_classifier.cpus import allowed_cpus
 from flows.environment import kept_server
 from flows.system import server_port
 from tasks.base.errors import InputError, PipelineError

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bentos import telemetry
-from bentos.text_classifier.process import first_written
+from bentos.serving.process import first_written
 from flows.identity import living
 from tasks.base.errors import InputError
 from tasks.base.state import check_writable, open_state, state_folder

@@ -3,7 +3,7 @@
 from functools import cached_property
 from pathlib import Path
 
-from bentos.text_classifier.personal_data import Redactor
+from bentos.serving.records.personal_data import Redactor
 from flows.config import RetrainConfig
 from flows.console import Console
 from flows.stages import Stages

@@ -32,7 +32,7 @@ import psutil
 import pytest
 
 import flows  # noqa: F401 (Prefect reads its settings, the secret among them, when it is first imported)
-from bentos.text_classifier.cpus import allowed_cpus
+from bentos.serving.cpus import allowed_cpus
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -37,7 +37,7 @@ class SourceSettings(Settings):
     query: str | None = None
     """The SQL query when the source is a database."""
     data_key: KeySource | None = None
-    """Source of the key that opens sealed files; what TEXT_CLASSIFIER_DATA_KEY names when not given."""
+    """Source of the key that opens sealed files; what MODEL_SERVICE_DATA_KEY names when not given."""
     text_column: str | None = None
     """Found by its usual names when not given."""
     label_column: str | None = None

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from bentos.text_classifier.keys import KeyProblem, provider_of
-from bentos.text_classifier.manifest import WRAPPED_KEY
-from bentos.text_classifier.sealing import SealProblem, rewrap
+from bentos.serving.model_folder import WRAPPED_KEY
+from bentos.serving.sealing.folder import SealProblem, rewrap
+from bentos.serving.sealing.keys import provider_of
+from bentos.serving.sealing.problem import KeyProblem
 from tasks.base.errors import InputError
 from tasks.base.files import write_whole
 from tasks.deployment.supervisor.record import LIVE, note, read_live

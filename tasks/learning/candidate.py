@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bentos.text_classifier.manifest import MANIFEST, EncoderSettings, Manifest, Privacy, dump
+from bentos.serving.model_folder import MANIFEST
+from bentos.text_classifier.manifest import EncoderSettings, Manifest, Privacy, dump
 from tasks.base.manifests import Candidate, content_of
 from tasks.kinds.registry import KINDS, standard_error
 from tasks.learning.job import Job

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import msgspec
 import yaml
 
 from bentos import telemetry
-from bentos.text_classifier import manifest as model_manifest
-from bentos.text_classifier.settings import SETTINGS, ServiceSettings
+from bentos.serving.model_folder import CARD, describe
+from bentos.serving.model_folder import lineage as lineage_of
+from bentos.serving.settings import SETTINGS, settings_of
 from tasks.base.errors import DeploymentError, InputError
 from tasks.base.manifests import Evaluation, Package, content_of
 from tasks.base.settings import SecuritySettings, ServeSettings
@@ -25,7 +25,6 @@ from tasks.release.signing import sign
 NAME = "text_classifier"
 SOURCE = ROOT / "bentos" / NAME
 IN_BENTO = Path("bentos") / NAME
-CARD = "MODEL_CARD.md"
 _SEALED_CARD = "The model and its card are encrypted; the service shows the card at GET /model."
 
 
@@ -82,9 +81,20 @@ def bento_source(path: Path) -> Path:
     return path / "src"
 
 
+def bento_kind(path: Path) -> str:
+    """The kind of service that the bento at `path` holds; a bento of another program has none.
+
+    Raises:
+        DeploymentError: it holds none.
+    """
+    for settings in (bento_source(path) / "bentos").glob(f"*/{SETTINGS}"):
+        return settings.parent.name
+    raise DeploymentError(f"the bento in {path} holds no service that this version of the program knows")
+
+
 def bento_model(path: Path) -> Path:
     """The model folder in the bento at `path`."""
-    return bento_source(path) / IN_BENTO / "model"
+    return bento_source(path) / "bentos" / bento_kind(path) / "model"
 
 
 def _lay_out(source: Path, model: Path, serve: ServeSettings, card: str, lineage: dict[str, str]) -> None:
@@ -92,18 +102,16 @@ def _lay_out(source: Path, model: Path, serve: ServeSettings, card: str, lineage
     copy_code(source)
     target = source / IN_BENTO / "model"
     shutil.copytree(model, target)
-    manifest = model_manifest.parse((target / model_manifest.MANIFEST).read_bytes())
-    manifest = msgspec.structs.replace(manifest, name=NAME, version="", lineage=lineage)
-    (target / model_manifest.MANIFEST).write_bytes(model_manifest.dump(manifest))
+    describe(target, name=NAME, version="", lineage=lineage)
     (target / CARD).write_text(card)
-    chosen = serve.model_dump(mode="json", include=set(ServiceSettings.__struct_fields__))
+    chosen = serve.model_dump(mode="json", include=set(settings_of(NAME).__struct_fields__))
     (source / IN_BENTO / SETTINGS).write_text(json.dumps(chosen, indent=2) + "\n")
 
 
 def copy_code(source: Path) -> None:
     """Puts all code that a bento runs into `source`, without the modes of the checkout, which `copytree` would keep."""
     (source / IN_BENTO).mkdir(parents=True)
-    for file in (*SOURCE.parent.glob("*.py"), *SOURCE.rglob("*")):
+    for file in (*SOURCE.parent.glob("*.py"), *(SOURCE.parent / "serving").rglob("*"), *SOURCE.rglob("*")):
         place = file.relative_to(SOURCE.parent)
         if file.is_file() and not any(part.startswith((".", "__pycache__")) or part == "model" for part in place.parts):
             copied = source / IN_BENTO.parent / place
@@ -112,16 +120,15 @@ def copy_code(source: Path) -> None:
 
 
 def _name_version(source: Path, name: str, content: str) -> None:
-    file = source / IN_BENTO / "model" / model_manifest.MANIFEST
-    manifest = model_manifest.parse(file.read_bytes())
-    manifest = msgspec.structs.replace(manifest, version=name, lineage=manifest.lineage | {"bento": content})
-    file.write_bytes(model_manifest.dump(manifest))
+    model = source / IN_BENTO / "model"
+    describe(model, version=name, lineage=lineage_of(model) | {"bento": content})
 
 
 def _seal(model: Path, source: str) -> None:
     # Imported here: who encrypts nothing does not pay for it.
-    from bentos.text_classifier.keys import KeyProblem, provider_of
-    from bentos.text_classifier.sealing import seal_folder
+    from bentos.serving.sealing.folder import seal_folder
+    from bentos.serving.sealing.keys import provider_of
+    from bentos.serving.sealing.problem import KeyProblem
 
     try:
         seal_folder(model, provider_of(source))

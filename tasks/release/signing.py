@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from bentos.text_classifier.manifest import MANIFEST, SEALED, WRAPPED_KEY
+from bentos.serving.model_folder import MANIFEST, SEALED, WRAPPED_KEY
 from tasks.base.errors import DeploymentError, InputError
 from tasks.base.settings import SigstoreSettings
 

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bentos.text_classifier.manifest import MANIFEST, Manifest, dump
+from bentos.serving.model_folder import MANIFEST
+from bentos.text_classifier.manifest import Manifest, dump
 from tasks.base.machine import open_model
 from tasks.base.manifests import Dataset
 from tasks.kinds.figures import Bins, Outcome

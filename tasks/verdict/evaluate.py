@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bentos.serving.model_folder import MANIFEST
 from bentos.text_classifier.decoding import Options
-from bentos.text_classifier.manifest import MANIFEST, dump
+from bentos.text_classifier.manifest import dump
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.scope import ScopeRule
 from tasks.base.errors import InputError

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bentos.text_classifier.manifest import KEY_VARIABLE
-from bentos.text_classifier.network import (
+from bentos.serving.guard.network import (
     API_KEYS_VARIABLE,
     CERTIFICATE_KEY_VARIABLE,
     CERTIFICATE_VARIABLE,
@@ -18,6 +17,7 @@ from bentos.text_classifier.network import (
     ENVELOPES_VARIABLE,
     is_loopback,
 )
+from bentos.serving.model_folder import KEY_VARIABLE
 from tasks.base.errors import InputError
 from tasks.base.settings import SecuritySettings
 from tasks.deployment.supervisor import control, keys

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from bentos.text_classifier.appending import append, whole_lines
+from bentos.serving.records.appending import append, whole_lines
 from tasks.base.errors import DeploymentError
 from tasks.base.files import write_whole
 from tasks.base.manifests import Package, Record

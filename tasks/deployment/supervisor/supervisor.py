@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from bentos.text_classifier.cpus import share
-from bentos.text_classifier.relay import Rule
+from bentos.serving.cpus import share
+from bentos.serving.relay import Rule
 from tasks.base.errors import DeploymentError
 from tasks.deployment.supervisor import control, guardian, processes, watch
 from tasks.deployment.supervisor.listener import address, url_of

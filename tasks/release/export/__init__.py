@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bentos.text_classifier.manifest import GRAPH, MANIFEST
+from bentos.serving.model_folder import MANIFEST
+from bentos.text_classifier.manifest import GRAPH
 from bentos.text_classifier.model import TextModel
 from tasks.base.errors import InputError, PipelineError
 from tasks.base.manifests import Converted, Evaluation, Record

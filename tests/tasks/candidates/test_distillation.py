@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bentos.text_classifier.personal_data import Redactor
+from bentos.serving.records.personal_data import Redactor
 from tasks.base.manifests import Candidate
 from tasks.base.settings import OptimiseSettings, TrainSettings
 from tasks.candidates import distillation

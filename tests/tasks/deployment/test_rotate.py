@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bentos.text_classifier.keys import provider_of
-from bentos.text_classifier.model import ModelError, TextModel
-from bentos.text_classifier.sealing import seal_folder
+from bentos.serving.model_folder import ModelError
+from bentos.serving.sealing.folder import seal_folder
+from bentos.serving.sealing.keys import provider_of
+from bentos.text_classifier.model import TextModel
 from tasks.base.errors import InputError
 from tasks.base.files import write_whole
 from tasks.base.settings import SecuritySettings

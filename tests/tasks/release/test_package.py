@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from bentos import telemetry
+from bentos.serving.cpus import share
+from bentos.serving.settings import SETTINGS
 from bentos.text_classifier import manifest
-from bentos.text_classifier.cpus import share
 from bentos.text_classifier.model import TextModel
-from bentos.text_classifier.settings import SETTINGS
 from tasks.base.errors import DeploymentError
 from tasks.base.manifests import Package
 from tasks.base.settings import ServeSettings

@@ -15,7 +15,7 @@ from tasks.report import RunReport, report
 from tasks.report.run import as_json
 from tasks.verdict.evaluate import evaluate
 from tasks.watching.drift import reference_statistics
-from tests.bentos.model_folder import WORDS, grams_folder
+from tests.bentos.text_classifier.model_folder import WORDS, grams_folder
 from tests.tasks.judged import LABELS, candidate, dataset, noisy_dataset, rows, served, variant
 
 

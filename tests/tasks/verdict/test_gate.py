@@ -10,7 +10,7 @@ from tasks.base.errors import InputError
 from tasks.base.manifests import Evaluation, Figure, Verdict
 from tasks.base.settings import Budget, GateSettings
 from tasks.verdict.gate import better, gate, read_cases
-from tests.bentos.model_folder import WORDS, grams_folder, sentence
+from tests.bentos.text_classifier.model_folder import WORDS, grams_folder, sentence
 from tests.tasks.judged import LABELS, optimised, served, variant
 
 

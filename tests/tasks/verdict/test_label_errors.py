@@ -3,7 +3,7 @@ import pytest
 
 from tasks.base.optional import NoResult
 from tasks.verdict.label_errors import cross_validated_scores, rank_label_errors
-from tests.bentos.model_folder import WORDS
+from tests.bentos.text_classifier.model_folder import WORDS
 from tests.tasks.judged import LABELS, rows
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from bentos.serving.settings import SETTINGS
 from bentos.text_classifier import manifest
-from bentos.text_classifier.settings import SETTINGS
 from tasks.base.manifests import Evaluation, Package, content_of
 from tasks.base.settings import RolloutSettings, ServeSettings
 from tasks.release.package import IN_BENTO, NAME, bento_model, bento_source, copy_code
-from tests.bentos.model_folder import WORDS, grams_folder
+from tests.bentos.text_classifier.model_folder import WORDS, grams_folder
 
 SERVE = ServeSettings(port=0, workers=1, rollout=RolloutSettings(watch_minutes=0))
 
