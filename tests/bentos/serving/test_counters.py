@@ -45,7 +45,7 @@ def test_routes_that_nobody_asked_for_are_left_out() -> None:
 OTHER_PROCESS = """
 import sys
 from pathlib import Path
-from bentos.text_classifier.metrics import Counters
+from bentos.serving.counters import Counters
 counters = Counters(Path(sys.argv[1]), ["/predict", "/model"], (200, 429))
 for _ in range(int(sys.argv[2])):
     counters.request("/predict", 200, 0.001)

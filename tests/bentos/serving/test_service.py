@@ -51,6 +51,7 @@ def test_no_spelling_of_a_path_leads_past_the_application(url: str) -> None:
 def test_a_method_asks_as_everybody_does() -> None:
     code = (
         "import asyncio\n"
+        "from bentos.serving.bentoml_front import Front\n"
         "from bentos.text_classifier import service\n"
         "from bentos.serving.http.problems import Problem\n"
         "predict = service.TextClassifier().predict\n"
@@ -79,10 +80,11 @@ def test_it_listens_on_loopback_alone(url: str) -> None:
 def test_what_slows_bentoml_down_is_switched_off() -> None:
     code = (
         "from starlette.testclient import TestClient\n"
+        "from bentos.serving.bentoml_front import Front\n"
         "from bentos.text_classifier import service\n"
         "starlette = service.TextClassifier.to_asgi(is_main=True)\n"
         "with TestClient(starlette) as client:\n"
-        "    assert type(starlette.middleware_stack) is service.Front\n"
+        "    assert type(starlette.middleware_stack) is Front\n"
         "    assert client.post('/predict', json={'texts': ['goal']}).json()['predictions'][0]['label'] == 'sport'\n"
         "print(service.TextClassifier.config['metrics'], service.TextClassifier.config['tracing'])\n"
     )

@@ -11,6 +11,7 @@ import yaml
 
 from bentos import telemetry
 from bentos.serving.cpus import share
+from bentos.serving.model_folder import MANIFEST
 from bentos.serving.settings import SETTINGS
 from bentos.text_classifier import manifest
 from bentos.text_classifier.model import TextModel
@@ -57,7 +58,7 @@ def test_bentoml_lists_it(home: Path, packed: Package) -> None:
 
 def test_model_card_settings_and_lineage_are_inside(packed: Package) -> None:
     model = bento_model(packed.path)
-    described = manifest.parse((model / manifest.MANIFEST).read_bytes())
+    described = manifest.parse((model / MANIFEST).read_bytes())
     assert described.lineage == LINEAGE | {"bento": packed.content}
     assert packed.tag == f"text_classifier:{described.version}"
     assert (model / CARD).read_text() == "# The card"

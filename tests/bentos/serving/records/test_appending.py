@@ -16,14 +16,14 @@ from tests.conftest import ROOT
 CROWD = """
 import sys
 from pathlib import Path
-from bentos.text_classifier.appending import append
+from bentos.serving.records.appending import append
 for number in range(int(sys.argv[3])):
     append(Path(sys.argv[1]), f"{sys.argv[2]} {number}\\n".encode())
 """
 FULL = """
 import resource, sys
 from pathlib import Path
-from bentos.text_classifier.appending import append
+from bentos.serving.records.appending import append
 resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
 try:
     append(Path(sys.argv[1]), b"a line that is longer than the disk\\n")

@@ -185,8 +185,8 @@ class Noting(Redactor):
 
 def test_a_long_text_is_masked_beside_the_event_loop_and_only_a_few_may_wait(tmp_path: Path) -> None:
     with client(grams_folder(tmp_path / "model"), records=str(tmp_path / "records"), personal_data="mask") as asked:
-        runtime = asked.app.runtime  # type: ignore[attr-defined]  # the application that it was given
-        runtime.redact = noting = Noting()
+        recorder = asked.app.recorder  # type: ignore[attr-defined]  # the application that it was given
+        recorder.redact = noting = Noting()
         body = {"id": "x", "text": "ann@mail.example " * 1000, "label": "sport"}
         with ThreadPoolExecutor(20) as pool:
             answers = [pool.submit(asked.post, "/feedback", json=body) for _ in range(20)]

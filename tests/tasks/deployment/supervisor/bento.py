@@ -6,13 +6,12 @@
 import json
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from bentos.serving.model_folder import describe
 from bentos.serving.settings import SETTINGS
-from bentos.text_classifier import manifest
 from tasks.base.manifests import Evaluation, Package, content_of
 from tasks.base.settings import RolloutSettings, ServeSettings
 from tasks.release.package import IN_BENTO, NAME, bento_model, bento_source, copy_code
@@ -71,9 +70,7 @@ def lay_out(folder: Path, step: int = 1, labels: int | None = None) -> Package:
     source = path / "src"
     copy_code(source)
     model = grams_folder(source / IN_BENTO / "model", words=turned(labels or step))
-    described = manifest.parse((model / manifest.MANIFEST).read_bytes())
-    described = msgspec.structs.replace(described, name=NAME, version=version)
-    (model / manifest.MANIFEST).write_bytes(manifest.dump(described))
+    describe(model, name=NAME, version=version)
     (source / IN_BENTO / SETTINGS).write_text(json.dumps({"workers": 1}))
     (path / "bento.yaml").write_text(f"name: {NAME}\nversion: {version}\n")
     return Package(tag=f"{NAME}:{version}", path=path, size_bytes=1, content=content_of(source))
