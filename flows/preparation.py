@@ -54,7 +54,8 @@ class Preparation:
                 config.seed,
                 folder,
             ),
-            (*self.checked.values(), config.data, config.train, config.seed),
+            # With its name: the same table may be the validation set of one run and the test set of the next.
+            (tuple(self.checked), *self.checked.values(), config.data, config.train, config.seed),
             lambda made: (
                 f"{made.rows['train']:,} to train, {made.rows['validation']:,} to choose, "
                 f"{made.rows['test']:,} to judge; "
