@@ -17,6 +17,7 @@ from flows.retraining import Retraining
 from flows.running import recorded
 from tasks.registry import write_registry
 from tasks.report.run import as_json
+from tasks.retention import prune
 from tasks.state import state_folder
 
 PROMOTED = "model-service.promoted"
@@ -52,6 +53,8 @@ def retrain(config: RetrainConfig) -> dict[str, Any]:
         finally:
             # A refusal or a failed deployment is reported as well; the error goes on to the caller.
             page = publish(run.report(), folder, config.report)
+            # Also after a refusal and without a deployment: those versions take space too.
+            prune(state, config.serve.retain)
             write_registry(state)
     for line in conclusion(run.report(), page):
         console.line(line)

@@ -7,7 +7,7 @@ from platform import python_version
 
 import pyarrow.parquet as pq
 
-from bentos.text_classifier.model import TextModel
+from bentos.text_classifier.model import ModelError, TextModel
 from flows.candidates import Candidates
 from flows.config import RetrainConfig
 from flows.console import Console
@@ -17,7 +17,7 @@ from flows.stages import Stages, code_content
 from tasks import export
 from tasks.deploy import deploy
 from tasks.drift import reference_statistics
-from tasks.errors import GateRefused
+from tasks.errors import GateRefused, PipelineError
 from tasks.gate import gate
 from tasks.manifests import (
     Candidate,
@@ -35,7 +35,6 @@ from tasks.personal_data import keyed_content
 from tasks.plan import Plan, plan
 from tasks.progress import Progress, within
 from tasks.report import RunReport, model_card
-from tasks.retention import prune
 from tasks.select import select
 from tasks.serving.record import read_live, write_whole
 from tasks.settings import Budget, Effort
@@ -130,7 +129,7 @@ class Retraining:
         self._convert()
         self._optimise()
         self._evaluate()
-        champion = self._champion()
+        champion = self.champion()
         self.verdict = self.stages.run(
             "gate",
             lambda folder, progress: gate(
@@ -207,9 +206,24 @@ class Retraining:
         own = {"validation": config.validation_source or refitted, "test": config.test_source}
         return tuple(part for part, elsewhere in own.items() if not elsewhere) or ("validation",)
 
-    def _champion(self) -> TextModel | None:
+    def champion(self) -> TextModel | None:
         live = read_live(self.state)
-        return TextModel.load(bento_model(live.version.path), key=live.version.security.encrypt) if live else None
+        if live is None:
+            return None
+        version = live.version
+        if not version.there:
+            self.stages.console.line(
+                f"  warning: the bento of the live version, {version.tag}, is gone from {version.path}: "
+                "there is no model to compare the new one with"
+            )
+            return None
+        try:
+            return TextModel.load(bento_model(version.path), key=version.security.encrypt)
+        except ModelError as error:
+            raise PipelineError(
+                f"the live version, {version.tag}, cannot be opened to compare the new model with it: {error}. "
+                f"Return to an earlier one (python -m flows.rollback), or remove {version.path}: it then counts as gone"
+            ) from error
 
     def package(self) -> None:
         """Puts model, code and settings into a bento."""
@@ -219,7 +233,9 @@ class Retraining:
             serve = serve.model_copy(update={"personal_data": self.config.data.personal_data})
         self.packaged = self.stages.run(
             "package",
-            lambda folder, progress: package(self.evaluation, serve, card, self.lineage, folder, self.config.security),
+            lambda folder, progress: package(
+                self.evaluation, serve, card, self.lineage, folder, self.state, self.config.security
+            ),
             (self.evaluation, serve, card, self.lineage, self.config.security),
             lambda made: f"{made.tag}, {made.size_bytes / 1e6:.1f} MB",
             keep=False,
@@ -253,7 +269,6 @@ class Retraining:
         )
         if statistics := self.data.checked[""].statistics:
             write_whole(self.state / ACCEPTED_STATISTICS, statistics.read_text("utf-8"))
-        prune(self.state, self.config.serve.retain)
 
     def report(self) -> RunReport:
         """What is known so far: the manifest of every stage that has ended."""

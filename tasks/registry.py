@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from tasks.drift.charts import accuracy_chart
 from tasks.drift.history import looks
 from tasks.manifests import Record
-from tasks.package import NAME, store
+from tasks.ownership import bentos_of
 from tasks.remembered import lines, remembered
 from tasks.report.page import templates
 from tasks.report.svg import Frame, drawing, number_ticks, padded, percent_ticks
@@ -52,8 +52,7 @@ class Run(Record):
 def versions(state: Path) -> Versions:
     """The live version, the one a rollback returns to, and the candidate."""
     live = read_live(state)
-    packaged = sorted(path.name for path in store().iterdir() if path.is_dir()) if store().is_dir() else []
-    newest = f"{NAME}:{packaged[-1]}" if packaged else None
+    newest = max(bentos_of(state), default=None)
     if live is None:
         return Versions(None, None, newest)
     known = live.version.tag
@@ -86,7 +85,10 @@ def _run(file: Path) -> Run:
 def disk(state: Path) -> dict[str, int]:
     """Bytes by what they are kept for, the largest first."""
     places = {path.name: path for path in state.iterdir() if path.is_dir()} if state.is_dir() else {}
-    sizes = {name: _size(path) for name, path in {"bentos": store(), **places}.items()}
+    sizes = {
+        "bentos": sum(map(_size, bentos_of(state).values())),
+        **{name: _size(path) for name, path in places.items()},
+    }
     return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tasks.errors import InputError
+from tasks.ownership import bentos_of
 from tasks.package import NAME, bento_model, store
 from tasks.serving.record import read_live
 
@@ -30,7 +31,6 @@ def served_bento(state: Path, bento: str | None) -> Path:
     version = bento.removeprefix(f"{NAME}:")
     found = store() / version
     if not version or not bento_model(found).is_dir():
-        known = sorted(path.name for path in store().glob("*") if path.is_dir())
-        listed = ", ".join(known[-5:]) or "none"
-        raise InputError(f"{bento}: there is no such bento in {store()}; the latest there: {listed}.")
+        listed = ", ".join(list(bentos_of(state))[-5:]) or "none"
+        raise InputError(f"{bento}: there is no such bento in {store()}; the latest of this project: {listed}.")
     return found

@@ -174,7 +174,7 @@ def test_a_worker_is_started_behind_the_check_of_the_identity(monkeypatch: pytes
     monkeypatch.setattr(os, "chdir", lambda folder: None)
     monkeypatch.setattr(os, "execv", lambda program, command: asked.append(command))
     version = Version.of(lay_out(tmp_path), SERVE, SecuritySettings(sigstore=IDENTITY))
-    command = protection.verified(["serve", "--port", "0"], version)
+    command = protection.inside(["serve", "--port", "0"], version)
     verified.main(*command[3:])
     assert asked == [(version.path, IDENTITY), ("serve", "--port", "0")]
 
@@ -211,7 +211,13 @@ def protected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Package, Securi
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(folder / "bentoml"))
         made = package(
-            evaluation(folder), ServeSettings(workers=1), "# science-1", {"data": "1"}, folder / "w", settings
+            evaluation(folder),
+            ServeSettings(workers=1),
+            "# science-1",
+            {"data": "1"},
+            folder / "w",
+            folder / "state",
+            settings,
         )
     return made, settings
 
