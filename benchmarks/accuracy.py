@@ -46,6 +46,7 @@ from tasks.settings import (
     TrainSettings,
 )
 from tasks.train import train
+from tasks.unlabelled import read_unlabelled
 from tasks.validate import validate
 
 SETS = ("trec6", "banking77", "sms_spam", "ag_news_40k", "thucnews_titles_45k")
@@ -106,7 +107,14 @@ class Models:
         asked = self.settings.unlabelled is not None or self.effort != "thorough"
         seconds = teaching_seconds(self.planned, asked)
         folder = self.folder / f"{STUDENT}-{self.teacher.content[:8]}"
-        return self._once(folder, {"seconds": seconds}, lambda job: student(job, self.teacher, seconds))
+        return self._once(folder, {"seconds": seconds}, lambda job: self._student(job, seconds))
+
+    def _student(self, job: Job, seconds: float) -> Candidate:
+        if self.settings.unlabelled is None:
+            return student(job, self.teacher, seconds)
+        with tempfile.TemporaryDirectory() as folder:
+            texts = read_unlabelled(self.settings.unlabelled, Path(folder)).texts()
+        return student(job, self.teacher, seconds, unlabelled=texts)
 
     @property
     def teacher(self) -> Candidate:

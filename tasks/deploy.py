@@ -69,7 +69,7 @@ def deploy(
         smoke=checks,
         rollout=stages,
         latency_ms=next(check["median_ms"] for check in checks if "median_ms" in check),
-        content=content_of(version.content, serve, security),
+        content=content_of(version.content, serve.model_dump_json(), security.model_dump_json()),
     )
 
 

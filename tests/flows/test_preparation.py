@@ -10,6 +10,7 @@ from flows.config import RetrainConfig
 from flows.console import Console
 from flows.preparation import Preparation
 from flows.stages import Stages
+from tasks.errors import InputError
 from tasks.manifests import Dataset
 from tasks.rows import Rows
 
@@ -52,3 +53,12 @@ def test_two_sources_that_change_places_change_the_sets(tmp_path: Path) -> None:
     first, _ = prepared(tmp_path / "state", source=source, validation_source=one, test_source=other)
     second, _ = prepared(tmp_path / "state", source=source, validation_source=other, test_source=one)
     assert (texts(second.test), texts(second.validation)) == (texts(first.validation), texts(first.test))
+
+
+def test_rows_set_aside_at_reading_are_judged_although_the_usable_rows_are_as_before(tmp_path: Path) -> None:
+    source = Path(table(tmp_path / "a.csv", 0, 120))
+    prepared(tmp_path / "state", source=str(source))
+    with source.open("a") as stream:
+        stream.write("one,two,three,four\n" * 60)
+    with pytest.raises(InputError, match="33"):
+        prepared(tmp_path / "state", source=str(source))
