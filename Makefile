@@ -12,11 +12,21 @@ TEST :=
 EFFORT :=
 ARGS :=
 
-.PHONY: setup retrain test check up down serve stop status ui doctor audit lock requirements help
+.PHONY: setup retrain test quick check up down serve stop status ui doctor audit lock requirements help
 
 help:
-	@echo "make retrain [SOURCE=file TEXT=column LABEL=column TEST=file EFFORT=quick|standard|thorough ARGS='--no-deploy ...']"
-	@echo "make test | check | setup | up | down | serve | stop | status | ui | doctor | audit | lock"
+	@echo "make retrain       train, judge and deploy a model; without SOURCE on the embedded data"
+	@echo "                   [SOURCE=file TEXT=column LABEL=column TEST=file EFFORT=quick|standard|thorough ARGS='--no-deploy ...']"
+	@echo "make up, down      start or stop everything: Prefect's server, a worker, schedules and the service"
+	@echo "make serve, stop   start or stop the service alone"
+	@echo "make status        say what runs"
+	@echo "make ui            say where Prefect's pages are"
+	@echo "make doctor        say what is wrong with this machine"
+	@echo "make test, quick   run all tests, or the tests of logic in under a minute"
+	@echo "make check         run linters and types"
+	@echo "make audit         look for known vulnerabilities of the live version; needs the network"
+	@echo "make setup         install everything; the first command does so by itself"
+	@echo "make lock          pin the packages anew"
 
 setup: $(READY)
 
@@ -37,20 +47,26 @@ retrain: $(READY)
 	@$(BIN)/python -m flows.retrain $(if $(SOURCE),--source "$$SOURCE") $(if $(TEXT),--text-column "$$TEXT") \
 		$(if $(LABEL),--label-column "$$LABEL") $(if $(TEST),--test-source "$$TEST") $(if $(EFFORT),--effort "$$EFFORT") $(ARGS)
 
+# On as many workers as there are CPUs; see tests/conftest.py for what is shared out, and for what is quick.
+PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder --durations 10
+
 test: $(READY)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+quick: $(READY)
+	@$(BIN)/python -m pytest $(PARALLEL) --quick -r fE $(ARGS)
 
 check: $(READY)
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-logo && $(BIN)/pyright
 
 up down status ui: $(READY)
 	@$(BIN)/python -m flows.system $@
 
 serve: $(READY)
-	@$(BIN)/python -m tasks.serving start
+	@$(BIN)/python -m tasks.deployment start
 
 stop: $(READY)
-	@$(BIN)/python -m tasks.serving stop
+	@$(BIN)/python -m tasks.deployment stop
 
 doctor: $(READY)
 	@$(BIN)/python -m flows.doctor
@@ -65,4 +81,4 @@ lock: $(READY)
 
 # What the bento needs to serve, as a hashed part of the lock file.
 requirements: $(READY)
-	@$(BIN)/python -m tasks.requirements
+	@$(BIN)/python -m tasks.release.requirements

@@ -24,19 +24,8 @@ from typing import Any
 from benchmarks.references import Reference, fasttext, figures, support_vectors
 from bentos.text_classifier.model import TextModel
 from flows.candidates import teaching_seconds
-from tasks.architectures import Job
-from tasks.convert import convert
-from tasks.distillation import STRUCTURES, student
-from tasks.ensemble import ensemble, members
-from tasks.evaluate import evaluate
-from tasks.ingest import ingest
-from tasks.manifests import Candidate, Checked, Dataset, Variant, content_of
-from tasks.optimise import BATCH_SIZES, optimise, timed
-from tasks.plan import DERIVED, ENSEMBLE, STUDENT, Plan, plan
-from tasks.preprocess import preprocess
-from tasks.rows import Rows
-from tasks.select import select
-from tasks.settings import (
+from tasks.base.manifests import Candidate, Checked, Dataset, Variant, content_of
+from tasks.base.settings import (
     Budget,
     DataSettings,
     Effort,
@@ -45,9 +34,20 @@ from tasks.settings import (
     SourceSettings,
     TrainSettings,
 )
-from tasks.train import train
-from tasks.unlabelled import read_unlabelled
-from tasks.validate import validate
+from tasks.candidates.distillation import STRUCTURES, student
+from tasks.candidates.ensemble import ensemble, members
+from tasks.candidates.plan import DERIVED, ENSEMBLE, STUDENT, Plan, plan
+from tasks.candidates.select import select
+from tasks.candidates.train import train
+from tasks.conversion.convert import convert
+from tasks.conversion.optimise import BATCH_SIZES, optimise, timed
+from tasks.data.ingest import ingest
+from tasks.data.preprocess import preprocess
+from tasks.data.rows import Rows
+from tasks.data.unlabelled import read_unlabelled
+from tasks.data.validate import validate
+from tasks.learning.job import Job
+from tasks.verdict.evaluate import evaluate
 
 SETS = ("trec6", "banking77", "sms_spam", "ag_news_40k", "thucnews_titles_45k")
 REFERENCES = ("svm", "fasttext")

@@ -21,8 +21,8 @@ from bentos.text_classifier.cpus import allowed_cpus
 from bentos.text_classifier.decoding import Options
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.predictor import Predictor
+from tasks.base.settings import BatchSettings, SourceSettings
 from tasks.batch import batch_predict
-from tasks.settings import BatchSettings, SourceSettings
 from tests.bentos.model_folder import WORDS, sentence, tokens_folder
 
 

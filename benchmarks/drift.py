@@ -20,18 +20,19 @@ import pyarrow.parquet as pq
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.prediction_log import KIND, PredictionRecord, named_label, observe
 from bentos.text_classifier.scope import ScopeRule
-from tasks.architectures import Job, architectures
-from tasks.calibrate import calibrate
-from tasks.convert import convert
-from tasks.drift import monitor
-from tasks.drift.permutation import corrected_p_values
-from tasks.drift.reference import MOST_ROWS, SCHEMA
-from tasks.drift.statistics import statistics
-from tasks.folding import add_fold, fold_expression
-from tasks.manifests import Checked, Dataset
-from tasks.preprocess import preprocess
-from tasks.settings import DataSettings, TrainSettings, WatchSettings
-from tasks.workspace import engine
+from tasks.base.manifests import Checked, Dataset
+from tasks.base.settings import DataSettings, TrainSettings, WatchSettings
+from tasks.base.workspace import engine
+from tasks.conversion.convert import convert
+from tasks.data.folding import add_fold, fold_expression
+from tasks.data.preprocess import preprocess
+from tasks.learning.job import Job
+from tasks.models.architectures import architectures
+from tasks.verdict.calibrate import calibrate
+from tasks.watching.drift import monitor
+from tasks.watching.drift.permutation import corrected_p_values
+from tasks.watching.drift.reference import MOST_ROWS, SCHEMA
+from tasks.watching.drift.statistics import statistics
 from tests.conftest import datasets_folder
 
 MOST_TRAINING_ROWS = 16_000

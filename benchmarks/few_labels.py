@@ -16,16 +16,17 @@ import pyarrow.parquet as pq
 
 from benchmarks.accuracy import SEED, Models, made
 from benchmarks.references import figures, support_vectors
-from tasks.calibrate import open_model, rows_of
-from tasks.convert import export_graph
-from tasks.ingest import ingest
-from tasks.kinds import KINDS
-from tasks.manifests import Candidate, Dataset
-from tasks.plan import plan
-from tasks.preprocess import preprocess
-from tasks.select import select
-from tasks.settings import Budget, DataSettings, SourceSettings, TrainSettings
-from tasks.validate import validate
+from tasks.base.machine import open_model
+from tasks.base.manifests import Candidate, Dataset
+from tasks.base.settings import Budget, DataSettings, SourceSettings, TrainSettings
+from tasks.candidates.plan import plan
+from tasks.candidates.select import select
+from tasks.conversion.convert import export_graph
+from tasks.data.ingest import ingest
+from tasks.data.preprocess import preprocess
+from tasks.data.validate import validate
+from tasks.kinds.registry import KINDS
+from tasks.learning.examples import rows_of
 
 JUDGED = 2_000
 

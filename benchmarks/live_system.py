@@ -21,13 +21,14 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
+from flows.api import authorization
 from flows.identity import living
-from tasks.registry import disk
-from tasks.serving import lifecycle, processes
-from tasks.serving.record import Live, read_live
-from tasks.state import ROOT
+from tasks.base.state import ROOT
+from tasks.deployment.supervisor import lifecycle, processes
+from tasks.deployment.supervisor.record import Live, read_live
+from tasks.report.registry import disk
 from tests.end_to_end.labelled_text import rows as labelled
-from tests.tasks.serving.traffic import Connection
+from tests.tasks.deployment.supervisor.traffic import Connection
 
 ROWS = 240
 ASKED, ANSWER = "Please help, my refund is wrong since Monday", "billing/账单"
@@ -139,7 +140,9 @@ class LiveSystem:
         return json.loads((self.state / "prefect" / f"{name}.json").read_text())
 
     def api(self, method: str, path: str, **body: Any) -> Any:
-        answer = httpx.request(method, f"{self.record('server')['url']}{path}", json=body, timeout=30)
+        known = authorization((self.state / "prefect" / "api.secret").read_text())
+        url = f"{self.record('server')['url']}{path}"
+        answer = httpx.request(method, url, json=body, headers=known, timeout=30)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 

@@ -26,8 +26,9 @@ import psutil
 from bentos.text_classifier.decoding import Options
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.prediction_log import PredictionLog, observe
-from bentos.text_classifier.scope import ScopeRule, fit_scope
+from bentos.text_classifier.scope import ScopeRule
 from bentos.text_classifier.settings import RECORDS_VARIABLE, ServiceSettings
+from tasks.verdict.scope import fit_scope
 from tests.bentos.model_folder import WORDS, sentence, tokens_folder
 from tests.bentos.serving import Process, worker
 

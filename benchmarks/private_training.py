@@ -2,11 +2,10 @@
 
     python -m benchmarks.private_training [--rounds N] [--json FILE]
 
-The step of `tasks/private_training.py` over all rows, on made-up features of the sizes of `banking77` (vectors of the
-encoder, 77 classes) and of 40,000 texts by hashed n-grams (10 classes), in four ways: the plain gradient; every row's
-gradient clipped, as one product of matrices; clipped with noise, as it is used; and, over some of the rows, with every
-row's gradient made by TensorFlow's vectorised jacobian before it is clipped.
-"""
+The step of `tasks/learning/private_training.py` over all rows, on made-up features of the sizes of `banking77`
+(vectors of the encoder, 77 classes) and of 40,000 texts by hashed n-grams (10 classes), in four ways: the plain
+gradient; every row's gradient clipped, as one product of matrices; clipped with noise, as it is used; and, over some
+of the rows, with every row's gradient made by TensorFlow's vectorised jacobian before it is clipped."""
 
 import argparse
 import json
@@ -19,8 +18,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from tasks.privacy import normal, secret_uniform
-from tasks.private_training import BIAS, clipped_sum
+from tasks.learning.privacy import normal, secret_uniform
+from tasks.learning.private_training import BIAS, clipped_sum
 
 MADE_ROWS = 256
 """Rows whose gradients are made one by one: all of them would not fit the memory."""

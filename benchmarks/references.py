@@ -14,9 +14,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.svm import LinearSVC
 
 from bentos.text_classifier.text import fold, words
-from tasks.kinds import KINDS
-from tasks.manifests import Dataset
-from tasks.rows import Rows
+from tasks.base.manifests import Dataset
+from tasks.data.rows import Rows
+from tasks.kinds.registry import KINDS
 
 SVM_C = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 FASTTEXT = ({"epoch": 25, "lr": 0.5}, {"epoch": 25, "lr": 0.5, "minn": 2, "maxn": 5}, {"epoch": 50, "lr": 0.25})

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from tasks.ingest import ingest
-from tasks.manifests import Checked, Converted, Dataset, Table
-from tasks.preprocess import preprocess
-from tasks.settings import BatchSettings, DataSettings, SourceSettings, TrainSettings
-from tasks.validate import validate
+from tasks.base.manifests import Checked, Converted, Dataset, Table
+from tasks.base.settings import BatchSettings, DataSettings, SourceSettings, TrainSettings
+from tasks.data.ingest import ingest
+from tasks.data.preprocess import preprocess
+from tasks.data.validate import validate
 
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 CLASSES = 20
@@ -60,9 +60,9 @@ def _split(before: Checked, folder: Path) -> Dataset:
 
 def _train(before: Dataset, folder: Path) -> Converted:
     # TensorFlow takes memory that the stages before this one do without.
-    from tasks.architectures import Job
-    from tasks.convert import convert
-    from tasks.train import train
+    from tasks.candidates.train import train
+    from tasks.conversion.convert import convert
+    from tasks.learning.job import Job
 
     hyper = {"epochs": 1, "seconds": None}
     trained = train("bag", Job(before, folder / "train", TrainSettings(), "standard", SEED, hyper))

@@ -20,7 +20,8 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.linear_model import read_set, write_linear_model
-from bentos.text_classifier.scope import ScopeRule, fit_scope
+from bentos.text_classifier.scope import ScopeRule
+from tasks.verdict.scope import fit_scope
 
 SETS = ("trec6", "banking77", "sms_spam", "ag_news_40k", "thucnews_titles_45k")
 NEAR = {"trec6": 2, "banking77": 20, "ag_news_40k": 1, "thucnews_titles_45k": 3}

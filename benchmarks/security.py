@@ -28,6 +28,7 @@ from starlette.testclient import TestClient
 
 from benchmarks.linear_model import write_linear_model
 from benchmarks.security_costs import COLUMNS, throughput
+from benchmarks.security_floods import floods, table
 from benchmarks.security_loading import costs_of_loading, seconds
 from bentos.text_classifier.access import Access
 from bentos.text_classifier.api_keys import ApiKey, ApiScope, dump_keys, new_token
@@ -40,11 +41,11 @@ from bentos.text_classifier.manifest import CARD, GRAPH
 from bentos.text_classifier.model import ModelError, TextModel
 from bentos.text_classifier.sealing import seal_folder
 from bentos.text_classifier.settings import ServiceSettings
-from tasks.errors import PipelineError
-from tasks.sealed_files import seal_file, unseal_file
-from tasks.serving.protection import check_address
-from tasks.settings import SecuritySettings
-from tasks.signing import sign, verify
+from tasks.base.errors import PipelineError
+from tasks.base.settings import SecuritySettings
+from tasks.data.sealed_files import seal_file, unseal_file
+from tasks.deployment.supervisor.protection import check_address
+from tasks.release.signing import sign, verify
 from tests.bentos.serving import worker
 from tests.tasks.keys import key_file, key_pair_files, signing_key
 
@@ -70,6 +71,7 @@ def main() -> None:
         attacks = [_try(name, attack) for name, attack in _attacks(Path(folder))]
         costs = [*costs_of_loading(Path(folder)), *_costs_of_requests(Path(folder))]
         sealed = (Path(folder) / "sealed", f"file:{Path(folder) / 'sealed.key'}")
+        flooded = floods(Path(folder) / "plain", Path(folder), options.seconds)
         loads = throughput(Path(folder) / "plain", sealed, Path(folder) / "loads", options.seconds, options.rounds)
     for attack in attacks:
         print(f"{'refused' if attack['refused'] else 'SUCCEEDED':10}{attack['attack']:48}{attack['seen'][:110]}")
@@ -80,8 +82,10 @@ def main() -> None:
     for load in loads:
         cells = (f"{load[name]:,.3f}" if isinstance(load[name], float) else load[name] for name in COLUMNS)
         print("|", " | ".join(cells), "|")
+    print("", *table(flooded), sep="\n")
     if options.json:
-        options.json.write_text(json.dumps({"attacks": attacks, "costs": costs, "loads": loads}, indent=2) + "\n")
+        found = {"attacks": attacks, "costs": costs, "floods": flooded, "loads": loads}
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
     if not all(attack["refused"] for attack in attacks):
         raise SystemExit("an attack succeeded")
 
@@ -115,10 +119,12 @@ def _attacks_on_files(folder: Path) -> Iterator[tuple[str, Callable[[], object]]
         lambda: TextModel.load(_harmed(sealed, GRAPH, lambda _: b"x"), key=key),
     )
     yield "plant a pickle as the graph", lambda: TextModel.load(_harmed(folder / "plain", GRAPH, _pickled(folder)))
-    yield "change a signed file", lambda: verify(_harmed(bento, "src/code.py", _flip), public)
-    yield "add a file to a signed bento", lambda: verify(_harmed(bento, "src/planted.py", lambda _: b"x"), public)
-    yield "remove a file from a signed bento", lambda: verify(_harmed(bento, "src/code.py", lambda _: None), public)
-    yield "sign it again with a key of one's own", lambda: verify(_resigned(bento, folder), public)
+    checked = partial(verify, trusted=public, tag="text_classifier:v1")
+    yield "change a signed file", lambda: checked(_harmed(bento, "src/code.py", _flip))
+    yield "add a file to a signed bento", lambda: checked(_harmed(bento, "src/planted.py", lambda _: b"x"))
+    yield "remove a file from a signed bento", lambda: checked(_harmed(bento, "src/code.py", lambda _: None))
+    yield "sign it again with a key of one's own", lambda: checked(_resigned(bento, folder))
+    yield "put another signed version in its place", lambda: verify(bento, public, "text_classifier:v2")
     rows, rows_key = _sealed_rows(folder)
     opening = partial(unseal_file, output=folder / "opened")
     yield "read sealed rows without their key", lambda: opening(rows)
@@ -143,12 +149,19 @@ def _attacks_on_service(folder: Path) -> Iterator[tuple[str, Callable[[], object
         yield "ask with a key for something else", lambda: ask(narrow[1])
         yield "ask with an expired key", lambda: ask(gone[1])
         yield "get explanations with a key for predictions", lambda: ask(key[1], BODY | {"explain": True})
+        hidden = b'{"texts": ["\\ud800 goal"], "explain": true}'
+        yield "get them behind a lone surrogate", lambda: ask(key[1], content=hidden)
         yield "ask more often than the key allows", lambda: [ask(limited[1]) for _ in range(5)]
         yield "ask for more texts than a day has", lambda: ask(daily[1], {"texts": ["a goal"] * 4})
         yield (
             "ask for more explanations than a day has",
             lambda: ask(daily[1], {"texts": ["a goal"] * 2, "explain": True}),
         )
+        uncounted = json.dumps({"texts": ["\ud800 goal"] * 4}).encode()
+        yield "hide texts of the day behind lone surrogates", lambda: ask(daily[1], content=uncounted)
+        tensor = {"name": "text", "shape": [1024], "datatype": "BYTES", "data": ["a goal"] * 1024}
+        named = {"inputs": [tensor], "outputs": [{"name": "prediction"}] * 1000}
+        yield "name 1,000 outputs for 1,024 texts", lambda: ask(key[1], named, path=OTHER_ROUTE)
         yield "send a body of 9 MB", lambda: ask(key[1], {"texts": ["a" * 9_000_000]})
         yield "send JSON nested 100,000 deep", lambda: ask(key[1], content=b"[" * 100_000)
         yield "send a body of random bytes", lambda: ask(key[1], content=os.urandom(1000))
@@ -160,6 +173,8 @@ def _attacks_on_service(folder: Path) -> Iterator[tuple[str, Callable[[], object
         parts = json.loads(fresh)
         late = json.dumps(parts | {"time": parts["time"] - 1000}).encode()
         yield "send an encrypted request of a while ago", lambda: ask(key[1] | ENCRYPTED, content=late)
+        huge = fresh.replace(b'"time":', b'"time":' + b"9" * 400)
+        yield "send an encrypted request of a time of 410 digits", lambda: ask(key[1] | ENCRYPTED, content=huge)
         flipped = base64.b64encode(_flip(base64.b64decode(parts["ciphertext"]))).decode()
         touched = json.dumps(parts | {"ciphertext": flipped}).encode()
         yield "change an encrypted request", lambda: ask(key[1] | ENCRYPTED, content=touched)
@@ -218,6 +233,7 @@ def _sealed(folder: Path) -> tuple[Path, str]:
 def _signed(bento: Path) -> tuple[Path, Path]:
     (bento / "src").mkdir(parents=True)
     (bento / "src" / "code.py").write_text("x = 1\n")
+    (bento / "bento.yaml").write_text("name: text_classifier\nversion: v1\n")
     private = signing_key(bento.parent / "signing.pem")
     sign(bento, private)
     return bento, private.with_name("signing.pem.pub")

@@ -14,7 +14,7 @@ from benchmarks.serving_models import transformer_folder
 from bentos.text_classifier.keys import provider_of
 from bentos.text_classifier.personal_data import Redactor
 from bentos.text_classifier.sealing import rewrap, seal_folder
-from tasks.sealed_files import seal_file, unseal_file
+from tasks.data.sealed_files import seal_file, unseal_file
 from tests.tasks.keys import key_file
 
 ROUNDS = 3

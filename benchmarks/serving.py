@@ -127,7 +127,6 @@ def _serving(server: str, python: str, folder: Path, work: Path) -> Iterator[Pro
     environment = os.environ | {
         "TEXT_CLASSIFIER_MODEL": str(folder),
         "BENTOML_HOME": str(work / "bentoml"),
-        "BENTOML_DO_NOT_TRACK": "true",
         "TOKENIZERS_PARALLELISM": "false",
         "OMP_NUM_THREADS": "1",
     }

@@ -25,15 +25,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import tasks.training
+import tasks.learning.training
 from bentos.text_classifier.encoding import TokenEncoder
-from tasks.architectures import Job
-from tasks.backend import keras, ops
-from tasks.examples import training_texts
-from tasks.manifests import Dataset, Profile
-from tasks.settings import TrainSettings
-from tasks.tokenisers import fit_tokeniser
-from tasks.training import Recipe, fit
+from tasks.base.manifests import Dataset, Profile
+from tasks.base.settings import TrainSettings
+from tasks.learning.backend import keras, ops
+from tasks.learning.examples import training_texts
+from tasks.learning.job import Job
+from tasks.learning.recipe import Recipe
+from tasks.learning.tokenisers import fit_tokeniser
+from tasks.learning.training import fit
 
 WORDS = 5000
 LABELS = 4
@@ -148,7 +149,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("data/runs/benchmarks/training.json"))
     options = parser.parse_args()
     # Progress at every step tells when an epoch ends.
-    tasks.training.REPORT_SECONDS = 0.0
+    tasks.learning.training.REPORT_SECONDS = 0.0
     lines: list[dict[str, Any]] = []
     print(f"{'rows':8}{'training':24}{'s an epoch':>12}{'CPU s':>9}{'x bare fit':>12}")
     with tempfile.TemporaryDirectory() as folder:

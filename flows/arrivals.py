@@ -6,8 +6,8 @@ from pathlib import Path
 
 import sqlalchemy
 
-from tasks.manifests import content_of
-from tasks.serving.record import write_whole
+from tasks.base.files import write_whole
+from tasks.base.manifests import content_of
 
 DATABASE = "://"
 

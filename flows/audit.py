@@ -4,10 +4,10 @@ from pydantic import BaseModel, ConfigDict
 
 from flows import command_line
 from flows.console import current
-from tasks.audit import audit
-from tasks.errors import PipelineError
-from tasks.served_model import served_bento
-from tasks.state import state_folder
+from tasks.base.errors import PipelineError
+from tasks.base.state import state_folder
+from tasks.deployment.served_model import served_bento
+from tasks.release.audit import audit
 
 
 class AuditConfig(BaseModel):

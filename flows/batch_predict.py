@@ -12,11 +12,11 @@ from flows import command_line
 from flows.console import current
 from flows.predict_files import predict_files
 from flows.task_runners import RunnerName, task_runner
+from tasks.base.settings import BatchSettings, KeySource, SourceSettings
+from tasks.base.state import state_folder
 from tasks.batch import outputs_of
-from tasks.served_model import served_model
-from tasks.settings import BatchSettings, KeySource, SourceSettings
-from tasks.sources import check_query, shown
-from tasks.state import state_folder
+from tasks.data.sources import check_query, shown
+from tasks.deployment.served_model import served_model
 
 
 class BatchPredictConfig(BatchSettings):

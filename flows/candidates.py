@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from prefect.task_runners import TaskRunner
@@ -10,17 +11,17 @@ from bentos.text_classifier.cpus import allowed_cpus
 from flows.config import RetrainConfig
 from flows.stages import Part, Stage, Stages
 from flows.task_runners import task_runner
-from tasks.machine import has_gpu
-from tasks.manifests import Candidate, Dataset, Selection
-from tasks.model_stages import Training, join_members, teach_student, train_candidate, train_fold, train_trials
-from tasks.personal_data import redactor
-from tasks.plan import ENSEMBLE, STUDENT, Plan
-from tasks.refit import refit_dataset
-from tasks.search import found
-from tasks.select import judged_on, over_seeds, undecided
-from tasks.settings import Effort
-from tasks.sources import shown
-from tasks.unlabelled import Unlabelled, read_unlabelled
+from tasks.base.machine import has_gpu
+from tasks.base.manifests import Candidate, Dataset, Selection
+from tasks.base.settings import Effort
+from tasks.candidates.plan import ENSEMBLE, STUDENT, Plan
+from tasks.candidates.refit import refit_dataset
+from tasks.candidates.search import found
+from tasks.candidates.select import judged_on, over_seeds, undecided
+from tasks.candidates.stages import Training, join_members, teach_student, train_candidate, train_fold, train_trials
+from tasks.data.personal_data import redactor
+from tasks.data.sources import shown
+from tasks.data.unlabelled import Unlabelled, read_unlabelled
 
 SLOWER = 5.0
 """A student is worth its time when the best candidate needs so many times the fastest one's."""
@@ -61,7 +62,7 @@ class Candidates:
         candidates = self._with_more_seeds(self._train(self.planned.names, dataset, self.planned.folds), dataset)
         skipped = dict(self.planned.skipped)
         if ENSEMBLE in self.planned.derived:
-            from tasks.ensemble import members
+            from tasks.candidates.ensemble import members
 
             chosen = members(candidates, dataset, self.config.train, self.config)
             if len(chosen) > 1:
@@ -78,15 +79,15 @@ class Candidates:
         return candidates, skipped
 
     def refit(self, selection: Selection, dataset: Dataset) -> tuple[Selection, Dataset]:
-        """The chosen model trained again with most of the validation rows, and the data set divided so."""
+        """The chosen model trained again with most of the validation rows, and the data set that it was trained on."""
         chosen = selection.chosen
         if chosen.name == STUDENT:
-            reason = f"{selection.reason} A student is not trained again: its teacher has not seen those rows either."
+            reason = f"{selection.reason} It is not trained again with validation rows: its teacher lacks them."
             return selection.model_copy(update={"reason": reason}), dataset
         wider = self.stages.run(
             "refit split",
             refit_dataset,
-            lambda made: f"{made.rows['train']:,} to train, {made.rows['validation']:,} kept back to calibrate by",
+            lambda made: f"{made.rows['train']:,} training and {made.rows['validation']:,} validation rows",
             dataset=dataset,
         )
         names = chosen.settings["members"] if chosen.name == ENSEMBLE else [chosen.name]
@@ -94,7 +95,7 @@ class Candidates:
         made = self._train(names, wider, 0, before)
         again = self._join(made, wider) if chosen.name == ENSEMBLE else made[0]
         rows = wider.rows["train"] - dataset.rows["train"]
-        reason = f"{selection.reason} It was trained again with {rows:,} of the validation rows."
+        reason = f"{selection.reason} It was then trained again with {rows:,} of the validation rows."
         return selection.model_copy(update={"chosen": again, "reason": reason}), wider
 
     def _with_more_seeds(self, candidates: list[Candidate], dataset: Dataset) -> list[Candidate]:
@@ -145,7 +146,7 @@ class Candidates:
             parts = [Part(train_trials, {"seat": seat}) for seat in range(min(trials, SEATS))]
         training = self._training(name, dataset, seed, hyper, trials)
         inputs = {"training": training, "folds": folds}
-        return Stage(title, train_candidate, inputs, _summary, parts=tuple(parts))
+        return Stage(title, train_candidate, inputs, partial(_summary, dataset=dataset), parts=tuple(parts))
 
     def _training(
         self, name: str, dataset: Dataset, seed: int, hyper: dict[str, Any] | None = None, trials: int = 0
@@ -170,7 +171,9 @@ class Candidates:
 
     def _join(self, chosen: list[Candidate], dataset: Dataset) -> Candidate:
         training = self._training(ENSEMBLE, dataset, self.config.seed)
-        return self.stages.run(f"train {ENSEMBLE}", join_members, _summary, training=training, chosen=chosen)
+        return self.stages.run(
+            f"train {ENSEMBLE}", join_members, partial(_summary, dataset=dataset), training=training, chosen=chosen
+        )
 
     def _teach(self, teacher: Candidate, dataset: Dataset) -> Candidate:
         config = self.config
@@ -179,7 +182,7 @@ class Candidates:
         return self.stages.run(
             f"train {STUDENT}",
             teach_student,
-            _summary,
+            partial(_summary, dataset=dataset),
             training=self._training(STUDENT, dataset, config.seed, {"seconds": seconds}),
             teacher=teacher,
             unlabelled=self._unlabelled(config.train.unlabelled) if config.train.unlabelled else None,
@@ -199,7 +202,7 @@ class Candidates:
         )
 
 
-def _summary(made: Candidate) -> str:
+def _summary(made: Candidate, dataset: Dataset) -> str:
     members = f", of {', '.join(made.settings['members'])}" if "members" in made.settings else ""
     size = f"{made.size_bytes / 1e6:.1f} MB, {made.latency_ms:.2f} ms a text"
-    return f"{made.score:.1%} {judged_on(made)}, {size}{members}"
+    return f"{made.score:.1%} {judged_on(made, dataset)}, {size}{members}"

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.console import Console
-from tasks.errors import InputError
+from flows.running import waiting
+from tasks.base.errors import InputError
 
 POLL_SECONDS = 1.0
 
@@ -28,9 +29,11 @@ def exclusive(state: Path, *, wait: bool, console: Console) -> Iterator[None]:
             holder = _holder(lock)
             if not wait:
                 raise InputError(f"another retrain is running ({holder}); leave out --no-wait to queue behind it")
-            console.line(f"another retrain is running ({holder}); waiting for it to end")
-            while not _taken(lock.fileno()):
-                time.sleep(POLL_SECONDS)
+            reason = f"another retrain is running ({holder}); waiting for it to end"
+            console.line(reason)
+            with waiting(reason):
+                while not _taken(lock.fileno()):
+                    time.sleep(POLL_SECONDS)
         lock.seek(0)
         lock.truncate()
         lock.write(json.dumps({"pid": os.getpid(), "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"}))

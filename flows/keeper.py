@@ -1,7 +1,7 @@
 """Keeps a local system alive: `make up` starts it beside server and worker, `make down` ends it.
 
 Every few seconds it starts again what has died (server, worker), marks runs whose process was killed
-as crashed, and emits an event when the source of `retrain-on-data` has changed.
+as crashed, and emits events: the source of `retrain-on-data` has changed, a version was withdrawn or rolled back.
 """
 
 import logging
@@ -15,11 +15,14 @@ import sqlalchemy.exc
 from prefect.events import emit_event
 
 from flows import system
+from flows.api import listed
 from flows.arrivals import Watch, fingerprint
-from flows.environment import kept_server, prefect_home
+from flows.changes import tell_changes
+from flows.environment import make_home, prefect_home
 from flows.running import crash_dead_runs
-from tasks.errors import PipelineError
-from tasks.sources import shown
+from tasks.base.errors import PipelineError
+from tasks.base.state import state_folder
+from tasks.data.sources import shown
 
 SECONDS = 10.0
 DATA_CHANGED = "model-service.data-changed"
@@ -30,11 +33,13 @@ log = logging.getLogger("keeper")
 
 def look(watch: Watch) -> None:
     """One round over everything that is kept."""
-    system.start_server()
+    url = system.start_server()
     system.start_worker(deploy=False)
     for run in crash_dead_runs():
         log.warning("run %s: its process was killed; marked as crashed", run)
-    for deployment in _deployments():
+    for event in tell_changes(state_folder(), prefect_home() / "told.json"):
+        log.warning("told: %s", event)
+    for deployment in listed(url, "deployments"):
         source = deployment["parameters"].get("config", {})
         if deployment["name"] != WATCHING or "source" not in source:
             continue
@@ -53,13 +58,10 @@ def look(watch: Watch) -> None:
             )
 
 
-def _deployments() -> list[dict]:
-    return httpx.post(f"{kept_server()}/deployments/filter", json={}, timeout=10).json()
-
-
 def main() -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     # Under systemd nobody else does.
+    make_home()
     system.Background("keeper").remember(psutil.Process())
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

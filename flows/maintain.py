@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows import command_line
 from flows.console import current
 from flows.exclusive import exclusive
-from tasks.retention import prune
-from tasks.settings import ServeSettings
-from tasks.state import state_folder
-from tasks.upkeep import compact, forget_files, trim_logs
+from tasks.base.settings import ServeSettings
+from tasks.base.state import state_folder
+from tasks.base.upkeep import compact, forget_files, trim_logs
+from tasks.deployment.retention import prune
 
 LARGEST_LOG = 10_000_000
 FREE_SHARE = 0.25

@@ -11,16 +11,17 @@ from pydantic import Field
 
 from flows import command_line
 from flows.console import current
-from tasks.drift import DriftReport, monitor
-from tasks.drift.history import remember
-from tasks.drift.page import headline, write_page
-from tasks.drift.reference import REFERENCE
-from tasks.feedback import feedback_since
-from tasks.package import bento_model
-from tasks.registry import write_registry
-from tasks.serving.record import Live, read_live, write_whole
-from tasks.settings import WatchSettings
-from tasks.state import state_folder
+from tasks.base.files import write_whole
+from tasks.base.settings import WatchSettings
+from tasks.base.state import state_folder
+from tasks.data.feedback import feedback_since
+from tasks.deployment.supervisor.record import Live, read_live
+from tasks.release.package import bento_model
+from tasks.report.registry import write_registry
+from tasks.watching.drift import DriftReport, monitor
+from tasks.watching.drift.history import remember
+from tasks.watching.drift.page import headline, write_page
+from tasks.watching.drift.reference import REFERENCE
 
 DRIFT = "model-service.drift"
 FEEDBACK_READY = "model-service.feedback-ready"

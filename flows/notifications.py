@@ -1,4 +1,6 @@
-"""Who is told of failures, refusals, promotions and drift: one Prefect block, named by MODEL_SERVICE_NOTIFY.
+"""Who is told of failures, refusals, promotions, withdrawals, rollbacks and drift: one Prefect block.
+
+MODEL_SERVICE_NOTIFY names it.
 
 The setting is the address of a webhook (Slack, Teams, Mattermost and most others take `{"text": ...}`),
 or TYPE/NAME of a block made in Prefect's pages, such as email or pager-duty-webhook/night.
@@ -17,7 +19,8 @@ from prefect.client.orchestration import get_client
 from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
-from tasks.errors import InputError, PipelineError
+from flows.changes import ROLLED_BACK, WITHDRAWN
+from tasks.base.errors import InputError, PipelineError
 
 SETTING = "MODEL_SERVICE_NOTIFY"
 BLOCK = "model-service-alerts"
@@ -38,6 +41,20 @@ RULES: dict[str, tuple[Sequence[str], str, timedelta, str, str]] = {
         timedelta(0),
         "{{ event.resource.name }} is live",
         "{{ event.payload.summary }}",
+    ),
+    "a version was withdrawn": (
+        (WITHDRAWN,),
+        "model-service.*",
+        timedelta(0),
+        "{{ event.resource.name }} was withdrawn",
+        "{{ event.payload.live }} is live; {{ event.payload.why }}",
+    ),
+    "a version was rolled back": (
+        (ROLLED_BACK,),
+        "model-service.*",
+        timedelta(0),
+        "{{ event.resource.name }} is live again",
+        "rolled back by {{ event.payload.who }}: {{ event.payload.why }}",
     ),
     "live traffic drifts": (
         ("model-service.drift",),

@@ -5,9 +5,9 @@ from pathlib import Path
 from prefect import flow, task
 
 from flows.console import current
+from tasks.base.settings import BatchSettings, SourceSettings
 from tasks.batch import BatchResult, batch_predict
-from tasks.settings import BatchSettings, SourceSettings
-from tasks.sources.length import about_rows
+from tasks.data.sources.length import about_rows
 
 
 def predict(source: SourceSettings, output: Path, model: Path, batch: BatchSettings) -> BatchResult:

@@ -7,18 +7,16 @@ from bentos.text_classifier.personal_data import Redactor
 from flows.config import RetrainConfig
 from flows.console import Console
 from flows.stages import Stages
-from tasks.feedback import add_feedback
-from tasks.ingest import ingest
-from tasks.manifests import Checked, Dataset, Table
-from tasks.personal_data import redactor
-from tasks.preprocess import preprocess
-from tasks.settings import SourceSettings
-from tasks.sources import shown
-from tasks.validate import validate
+from tasks.base.manifests import Checked, Dataset, Table
+from tasks.data.feedback import add_feedback
+from tasks.data.ingest import ingest
+from tasks.data.personal_data import redactor
+from tasks.data.preprocess import preprocess
+from tasks.data.sources import shown
+from tasks.data.validate import validate
 
 EMBEDDED = "docstrings"
 EMBEDDED_ROWS = 8000
-NOTES_SHOWN = 3
 ACCEPTED_STATISTICS = "accepted_statistics.json"
 
 
@@ -47,8 +45,8 @@ class Preparation:
             "preprocess",
             preprocess,
             lambda made: (
-                f"{made.rows['train']:,} to train, {made.rows['validation']:,} to choose, "
-                f"{made.rows['test']:,} to judge; "
+                f"{made.rows['train']:,} training, {made.rows['validation']:,} validation and "
+                f"{made.rows['test']:,} test rows; "
                 f"{len(made.labels)} classes, {made.profile.language}, at most {made.max_length} tokens"
             ),
             checked=self.checked[""],
@@ -58,7 +56,7 @@ class Preparation:
             train=config.train,
             seed=config.seed,
         )
-        self._say(dataset.notes)
+        self.console.notes(dataset.notes)
         return self._with_feedback(dataset)
 
     def _with_feedback(self, dataset: Dataset) -> Dataset:
@@ -68,13 +66,13 @@ class Preparation:
         joined = self.stages.act(
             "feedback",
             add_feedback,
-            lambda made: f"{made.rows['train']:,} rows to train",
+            lambda made: f"{made.rows['train']:,} training rows",
             dataset=dataset,
             records=records,
             settings=self.config.feedback,
             personal=self._personal,
         )
-        self._say(joined.notes[-1:])
+        self.console.notes(joined.notes[-1:])
         return joined
 
     @cached_property
@@ -84,25 +82,21 @@ class Preparation:
 
     def _read(self, part: str, source: str) -> None:
         config = self.config
-        rows = config.rows or (EMBEDDED_ROWS if source == EMBEDDED else None)
-        settings = SourceSettings.model_validate(
-            {
-                **config.model_dump(include=set(SourceSettings.model_fields)),
-                "source": source,
-                "rows": None if part else rows,
-            }
-        )
+        settings = config.of_source(source)
         if part:
-            # An own part is read exactly as the training source was understood.
+            # An own part is read whole, and exactly as the training source was understood.
             first = self.tables[""]
             settings = settings.model_copy(
                 update={
+                    "rows": None,
                     "task": first.task,
                     "text_column": first.text_column,
                     "label_column": first.label_column,
                     "label_separator": first.label_separator,
                 }
             )
+        elif source == EMBEDDED and config.rows is None:
+            settings = settings.model_copy(update={"rows": EMBEDDED_ROWS})
         table = self.stages.act(
             f"ingest {part}".strip(),
             ingest,
@@ -111,7 +105,7 @@ class Preparation:
             seed=config.seed,
             personal=self._personal,
         )
-        self._say(table.notes)
+        self.console.notes(table.notes)
         accepted = self.state / ACCEPTED_STATISTICS
         history = accepted if not part and accepted.exists() else None
         checked = self.stages.run(
@@ -126,13 +120,9 @@ class Preparation:
             history=history,
             trained_on=not part,
         )
-        self._say(checked.notes)
+        self.console.notes(checked.notes)
         self.tables[part] = table
         self.checked[part] = checked
-
-    def _say(self, notes: list[str]) -> None:
-        for note in notes[:NOTES_SHOWN]:
-            self.console.line(f"              note: {note}")
 
 
 def _set_aside(quarantined: dict[str, int]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from tasks.manifests import Figure
+from tasks.base.manifests import Figure
 from tasks.report import RunReport, model_card, report, write_json
 from tasks.report.run import as_json
 
@@ -32,7 +32,7 @@ def publish(run: RunReport, folder: Path, copy: Path | None) -> Path:
         if rows:
             create_table_artifact(table=rows, key=key)
     if copy is not None:
-        write_json(run, copy)
+        write_json(run, copy, asked=True)
     return page
 
 
@@ -73,6 +73,9 @@ def conclusion(run: RunReport, page: Path) -> list[str]:
     ]
     if run.deployment:
         lines.append(f"service         {run.deployment.url} ({run.deployment.tag})")
+        if run.deployment.moved_from:
+            moved = f"moved from {run.deployment.moved_from}, as asked; nothing of this project answers there any more"
+            lines.append(f"                {moved}")
     elif run.package:
         lines.append(
             f"bento           {run.package.tag} (not deployed; serve it with: bentoml serve {run.package.tag})"

@@ -15,10 +15,10 @@ from flows.exclusive import exclusive
 from flows.publish import conclusion, percent, publish
 from flows.retraining import Retraining
 from flows.running import recorded
-from tasks.registry import write_registry
+from tasks.base.state import state_folder
+from tasks.deployment.retention import prune
+from tasks.report.registry import write_registry
 from tasks.report.run import as_json
-from tasks.retention import prune
-from tasks.state import state_folder
 
 PROMOTED = "model-service.promoted"
 
@@ -37,7 +37,7 @@ def retrain(config: RetrainConfig) -> dict[str, Any]:
     """
     console = current()
     state = state_folder()
-    beforehand.check(config)
+    beforehand.check(config, state)
     with recorded(), exclusive(state, wait=config.wait, console=console):
         folder = _run_folder(state)
         run = Retraining(config, state, console)

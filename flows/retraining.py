@@ -14,11 +14,9 @@ from flows.console import Console
 from flows.preparation import ACCEPTED_STATISTICS, EMBEDDED, Preparation
 from flows.publish import percent
 from flows.stages import Stages, code_content
-from tasks import export
-from tasks.deploy import deploy
-from tasks.errors import GateRefused, PipelineError
-from tasks.gate import gate
-from tasks.manifests import (
+from tasks.base.errors import GateRefused, PipelineError
+from tasks.base.files import write_whole
+from tasks.base.manifests import (
     Candidate,
     Converted,
     Dataset,
@@ -29,15 +27,19 @@ from tasks.manifests import (
     Selection,
     Verdict,
 )
-from tasks.model_stages import convert_model, evaluate_model, optimise_model
-from tasks.package import bento_model, package
-from tasks.personal_data import keyed_content
-from tasks.plan import Plan, plan
+from tasks.base.settings import Budget, Effort
+from tasks.candidates.plan import Plan, plan
+from tasks.candidates.select import select
+from tasks.conversion.stages import convert_model, optimise_model
+from tasks.data.personal_data import keyed_content
+from tasks.deployment.deploy import deploy
+from tasks.deployment.smoke import known_answers
+from tasks.deployment.supervisor.record import read_live
+from tasks.release import export
+from tasks.release.package import bento_model, package
 from tasks.report import RunReport, model_card
-from tasks.select import select
-from tasks.serving.record import read_live, write_whole
-from tasks.settings import Budget, Effort
-from tasks.smoke import known_answers
+from tasks.verdict.gate import gate
+from tasks.watching.accepted import evaluate_model
 
 KNOWN_ROWS = 20
 LIBRARIES = (
@@ -158,6 +160,7 @@ class Retraining:
             held_out=self._held_out,
             seed=config.seed,
         )
+        self.stages.console.notes([f"{name} left out: {why}" for name, why in self.evaluation.left_out.items()])
         self.verdict = self.stages.act(
             "gate",
             gate,

@@ -5,9 +5,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows import command_line
 from flows.console import current
-from tasks.deploy import rollback as return_to
-from tasks.manifests import Deployment
-from tasks.state import state_folder
+from tasks.base.manifests import Deployment
+from tasks.base.state import state_folder
+from tasks.deployment.deploy import rollback as return_to
 
 
 class RollbackConfig(BaseModel):

@@ -4,8 +4,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows import command_line
 from flows.console import current
-from tasks.rotate import rotate
-from tasks.state import state_folder
+from tasks.base.state import state_folder
+from tasks.deployment.rotate import rotate
 
 
 class RotateConfig(BaseModel):
@@ -24,7 +24,7 @@ def main(config: RotateConfig) -> None:
     console = current()
     for tag in rotate(config.old, config.new, state_folder()):
         console.line(f"{tag} opens by the new key alone")
-    console.line("running workers are replaced by: python -m tasks.serving reload")
+    console.line("running workers are replaced by: python -m tasks.deployment reload")
 
 
 if __name__ == "__main__":

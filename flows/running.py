@@ -8,12 +8,16 @@ from pathlib import Path
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Crashed
+from prefect.states import Crashed, Running
 
 from flows.environment import prefect_home
 from flows.identity import identity, living
+
+WAITING = "Waiting"
+"""Name of the state of a run that has begun and can do nothing yet."""
 
 
 def _folder() -> Path:
@@ -33,6 +37,26 @@ def recorded() -> Iterator[None]:
         yield
     finally:
         record.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Shows the current flow run, if there is one, as waiting for `what` while the block lasts.
+
+    After an error the state stays: it is the last before the run's final one.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        yield
+        return
+    _show(context.flow_run.id, State(type=StateType.RUNNING, name=WAITING, message=what))
+    yield
+    _show(context.flow_run.id, Running())
+
+
+def _show(run: UUID, state: State) -> None:
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run, state, force=True)
 
 
 def crash_dead_runs() -> list[UUID]:

@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 from flows import command_line
 from flows.console import current
-from tasks.sealed_files import SUFFIX, seal_file
-from tasks.settings import KeySource
-from tasks.state import state_folder
+from tasks.base.settings import KeySource
+from tasks.base.state import state_folder
+from tasks.data.sealed_files import SUFFIX, seal_file
 
 
 class SealConfig(BaseModel):

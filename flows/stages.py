@@ -22,9 +22,9 @@ from prefect.task_runners import TaskRunner
 
 from flows.console import Console, current, shown_on
 from flows.display import Display
-from tasks.errors import PipelineError
-from tasks.manifests import Record, content_of
-from tasks.state import ROOT
+from tasks.base.errors import PipelineError
+from tasks.base.manifests import Record, content_of
+from tasks.base.state import ROOT
 
 Result = TypeVar("Result", bound=Record)
 Written = TypeVar("Written", bound=Record)

@@ -3,12 +3,11 @@
 import subprocess
 import sys
 
-import httpx
-
+from flows.api import listed
 from flows.environment import kept_server
 from flows.system import Background
-from tasks.registry import disk, versions, write_registry
-from tasks.state import ROOT, state_folder
+from tasks.base.state import ROOT, state_folder
+from tasks.report.registry import disk, versions, write_registry
 
 _PLACES_SHOWN = 4
 
@@ -25,7 +24,7 @@ def status() -> None:
     for name in ("live", "previous", "candidate"):
         print(f"{name:<12}{getattr(known, name) or 'none'}")
     print("service     ", end="", flush=True)
-    subprocess.run([sys.executable, "-m", "tasks.serving", "status"], cwd=ROOT, check=False)
+    subprocess.run([sys.executable, "-m", "tasks.deployment", "status"], cwd=ROOT, check=False)
     used = disk(state)
     shown = ", ".join(f"{name} {size / 1e6:,.1f}" for name, size in list(used.items())[:_PLACES_SHOWN])
     print(f"disk        {sum(used.values()) / 1e6:,.1f} MB ({shown})")
@@ -34,10 +33,8 @@ def status() -> None:
 
 def schedules(url: str) -> list[str]:
     """A line for each scheduled deployment of the server at `url`: when, and whether it is paused."""
-    answer = httpx.post(f"{url}/deployments/filter", json={}, timeout=10)
-    answer.raise_for_status()
     lines = []
-    for deployment in answer.json():
+    for deployment in listed(url, "deployments"):
         times = deployment.get("schedules") or []
         paused = deployment.get("paused") or any(not each["active"] for each in times)
         when = ", ".join(str(each["schedule"].get("cron") or each["schedule"]) for each in times)

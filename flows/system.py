@@ -14,14 +14,16 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from flows.environment import SERVER_RECORD, kept_server, prefect_home, prepare
+from flows.environment import SERVER_RECORD, kept_server, make_home, prefect_home, prepare, secret, secret_s_hash, use
 from flows.identity import identity, living
 from flows.unit import unit
-from tasks.errors import InputError, PipelineError
-from tasks.state import ROOT, state_folder
+from tasks.base.errors import InputError, PipelineError
+from tasks.base.state import ROOT, state_folder
 
 PORT = 4200
 POOL = "local"
+PROCESSES = ("keeper", "worker", SERVER_RECORD.removesuffix(".json"))
+"""In the order in which they are ended: the keeper would start the others again."""
 MARK = "MODEL_SERVICE_SYSTEM"
 """Names the state folder in the environment of every process of a system, inherited by what these start."""
 START_SECONDS = 180.0
@@ -68,7 +70,7 @@ class Background:
     def remember(self, process: psutil.Process, **facts: object) -> None:
         """Makes `process` the one that is found again."""
         self.record.parent.mkdir(parents=True, exist_ok=True)
-        self.record.write_text(json.dumps({**identity(process.pid), **facts}))
+        self.record.write_text(json.dumps({**identity(process.pid), "secret": secret_s_hash(), **facts}))
 
     def stop(self) -> bool:
         """Ends the process and its children, first politely; False when none ran."""
@@ -125,47 +127,86 @@ def start_server() -> str:
         PipelineError: it did not come up; the message names its log.
     """
     if url := kept_server():
+        use(url)
         return url
     server, wanted = _server(), server_port()
+    ended = _end_strangers()
     server.stop()
     port = _free_port(wanted)
     url = f"http://127.0.0.1:{port}/api"
+    use(url)
     environ = {**os.environ, "PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": str(port)}
-    environ.pop("PREFECT_API_URL", None)
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    process = server.start(command, environ, url=url)
+    del environ["PREFECT_API_URL"]
+    process = server.start([sys.executable, "-m", "flows.prefect_server", str(port)], environ, url=url)
     _wait(lambda: kept_server() is not None, process, server.log, "the Prefect server")
-    os.environ["PREFECT_API_URL"] = url
+    if "worker" in ended:
+        start_worker(deploy=False)
+    if "keeper" in ended:
+        start_keeper()
     return url
+
+
+def _end_strangers() -> list[str]:
+    """Ends what runs without the secret of Prefect's API, or with another one, and says so; returns the names."""
+    ended = []
+    for name in PROCESSES:
+        process = Background(name)
+        if process.facts().get("secret") != secret_s_hash() and process.stop():
+            print(f"{name:<12}ran without this project's secret: started anew", file=sys.stderr, flush=True)
+            ended.append(name)
+    return ended
 
 
 def start_worker(*, deploy: bool = True) -> None:
     """Starts the worker when none runs; with `deploy` registers every flow of prefect.yaml first."""
     worker = Background("worker")
-    environ = {**os.environ, "PREFECT_API_URL": start_server()}
+    url = start_server()
+    environ = dict(os.environ)
     prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
     if deploy:
-        _do([*prefect, "work-pool", "create", POOL, "--type", "process", "--overwrite"], environ)
+        _make_pool()
         _do([*prefect, "deploy", "--all"], environ)
         if environ.get("MODEL_SERVICE_NOTIFY"):
             _do([sys.executable, "-m", "flows.notifications"], environ)
     if worker.process() is None:
         process = worker.start([*prefect, "worker", "start", "--pool", POOL, "--name", "local"], environ)
-        _wait(lambda: _worker_online(environ), process, worker.log, "the Prefect worker")
+        _wait(lambda: _worker_online(url), process, worker.log, "the Prefect worker")
 
 
 def start_keeper() -> None:
     """Starts what starts server and worker again after a crash, when it does not run."""
     keeper = Background("keeper")
     if keeper.process() is None:
-        keeper.start([sys.executable, "-m", "flows.keeper"], {**os.environ, "PREFECT_API_URL": start_server()})
+        start_server()
+        keeper.start([sys.executable, "-m", "flows.keeper"], dict(os.environ))
 
 
-def _worker_online(environ: dict[str, str]) -> bool:
+def _make_pool() -> None:
+    """Makes the work pool, or makes it anew; Prefect's own command asks a public registry what kinds there are."""
+    import httpx
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.workers.process import ProcessWorker
+
+    template = ProcessWorker.get_default_base_job_template()
+    pool = WorkPoolCreate(name=POOL, type="process", base_job_template=template)
+    try:
+        with get_client(sync_client=True) as client:
+            client.create_work_pool(pool, overwrite=True)
+    except httpx.HTTPError as error:
+        raise PipelineError(f"the Prefect server does not make the work pool {POOL!r}: {error}") from error
+
+
+def _worker_online(url: str) -> bool:
+    # Imported late: `up` and `retrain` need not wait for it where all runs already.
     import httpx
 
-    answer = httpx.post(f"{environ['PREFECT_API_URL']}/work_pools/{POOL}/workers/filter", json={}, timeout=10)
-    return answer.status_code == 200 and any(worker["status"] == "ONLINE" for worker in answer.json())
+    from flows.api import listed
+
+    try:
+        return any(worker["status"] == "ONLINE" for worker in listed(url, f"work_pools/{POOL}/workers"))
+    except httpx.HTTPStatusError:
+        return False
 
 
 def _do(command: list[str], environ: dict[str, str]) -> None:
@@ -212,7 +253,7 @@ def up() -> None:
     else:
         print("service     nothing is live yet: `make retrain` trains a version and serves it", flush=True)
     # Imported late: the other commands need not wait for it.
-    from tasks.registry import write_registry
+    from tasks.report.registry import write_registry
 
     print(f"registry    {write_registry(state_folder()).as_uri()}", flush=True)
 
@@ -220,15 +261,14 @@ def up() -> None:
 def down() -> None:
     """Ends everything that runs for the project on this machine."""
     _serving("stop")
-    # The keeper goes first: it would start the others again.
-    for name in ("keeper", "worker", SERVER_RECORD.removesuffix(".json")):
+    for name in PROCESSES:
         print(f"{name:<12}{'stopped' if Background(name).stop() else 'was not running'}", flush=True)
     if count := end_left_over():
         print(f"left over   {count} ended")
 
 
 def _serving(command: str) -> None:
-    subprocess.run([sys.executable, "-m", "tasks.serving", command], cwd=ROOT, check=False)
+    subprocess.run([sys.executable, "-m", "tasks.deployment", command], cwd=ROOT, check=False)
 
 
 def status() -> None:
@@ -239,8 +279,9 @@ def status() -> None:
 
 
 def ui() -> None:
-    """Prints where Prefect's pages are, starting the server when it is not up."""
+    """Prints where Prefect's pages are and what they ask for, starting the server when it is not up."""
     print(start_server().removesuffix("/api"))
+    print(f"the page asks for: {secret()}")
 
 
 def print_unit() -> None:
@@ -257,6 +298,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"usage: python -m flows.system {'|'.join(COMMANDS)}", file=sys.stderr)
         return 2
     try:
+        make_home()
         COMMANDS[arguments[0]]()
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)

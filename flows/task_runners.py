@@ -1,13 +1,17 @@
 """Where a flow's tasks run, by one setting: in this process, or in the processes of a Dask or Ray cluster."""
 
+import socket
 from importlib.util import find_spec
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 
 RunnerName = Literal["local", "dask", "ray"]
+
+CONNECT_SECONDS = 10.0
 
 
 def task_runner(name: RunnerName, workers: int, address: str | None = None, threads: int = 1) -> TaskRunner[Any]:
@@ -29,11 +33,16 @@ def task_runner(name: RunnerName, workers: int, address: str | None = None, thre
 
 def _dask(workers: int, address: str | None, environment: dict[str, str]) -> TaskRunner[Any]:
     # Imported here: importing Dask takes a second that other runs need not wait for.
+    import dask.config
     from prefect_dask.task_runners import DaskTaskRunner
 
     if address:
         return DaskTaskRunner(address=address)
+    # Scheduler and workers run whatever reaches their ports: only who has this run's certificate does. Their pages,
+    # which everybody could read, are left out.
+    dask.config.set({f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker", "nanny")})
     cluster = {
+        "security": True,
         "n_workers": workers,
         # Tasks at a time in a process; what is computed within one may use more.
         "threads_per_worker": 1,
@@ -44,9 +53,24 @@ def _dask(workers: int, address: str | None, environment: dict[str, str]) -> Tas
     return DaskTaskRunner(cluster_kwargs=cluster)
 
 
-def _ray(workers: int, address: str | None, environment: dict[str, str]) -> TaskRunner[Any]:
-    if not find_spec("prefect_ray"):
+def check_runner(name: RunnerName | None, address: str | None) -> None:
+    """Refuses what could not run anything.
+
+    Raises:
+        InputError: Ray is asked for and not installed, or nobody answers at the address.
+    """
+    if name == "ray" and not find_spec("prefect_ray"):
         raise InputError("runner: Ray is not installed; add it with `.venv/bin/pip install prefect-ray==0.6.0`")
+    if address is None or (place := urlsplit(address)).port is None or place.hostname is None:
+        return
+    try:
+        socket.create_connection((place.hostname, place.port), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise InputError(f"runner_address: nobody answers at {address}: {error.strerror or error}") from error
+
+
+def _ray(workers: int, address: str | None, environment: dict[str, str]) -> TaskRunner[Any]:
+    check_runner("ray", address)
     from prefect_ray.task_runners import RayTaskRunner  # pyright: ignore[reportMissingImports] (an extra)
 
     if address:

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tasks.state import ROOT
+from tasks.base.state import ROOT
 
 _UNIT = """\
 [Unit]

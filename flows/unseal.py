@@ -6,10 +6,10 @@ from pydantic import BaseModel, ConfigDict
 
 from flows import command_line
 from flows.console import current
-from tasks.errors import InputError
-from tasks.sealed_files import SUFFIX, unseal_file
-from tasks.settings import KeySource
-from tasks.state import state_folder
+from tasks.base.errors import InputError
+from tasks.base.settings import KeySource
+from tasks.base.state import state_folder
+from tasks.data.sealed_files import SUFFIX, unseal_file
 
 
 class UnsealConfig(BaseModel):

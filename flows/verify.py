@@ -6,10 +6,11 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from flows import command_line
 from flows.console import current
-from tasks.served_model import served_bento
-from tasks.settings import SigstoreSettings
-from tasks.signing import verify
-from tasks.state import state_folder
+from tasks.base.settings import SigstoreSettings
+from tasks.base.state import state_folder
+from tasks.deployment.served_model import served_bento
+from tasks.release.package import NAME
+from tasks.release.signing import verify
 
 
 class VerifyConfig(BaseModel):
@@ -40,9 +41,10 @@ def main(config: VerifyConfig) -> None:
     bento = folder if folder and folder.is_dir() else served_bento(state_folder(), config.bento)
     trusted = config.sigstore or config.key
     assert trusted
-    verify(bento, trusted)
+    # In the store a folder's name is its version; of another folder the line says which version it is.
+    signed = verify(bento, trusted, None if bento == folder else f"{NAME}:{bento.name}")
     by = trusted.identity if isinstance(trusted, SigstoreSettings) else f"the key of {trusted}"
-    current().line(f"{bento.name} is as {by} signed it")
+    current().line(f"{bento.name} is {signed} as {by} signed it")
 
 
 if __name__ == "__main__":

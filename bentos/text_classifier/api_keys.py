@@ -42,7 +42,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     explanations_a_day: int | None = None
     """Explanations in 24 hours; each tells of many answers of the model."""
     decimals: int | None = None
-    """Decimals that scores are rounded to, without explanations, against copying the model; 0 leaves the label."""
+    """Decimals that scores and explanations are rounded to, against copying the model; 0 leaves the label."""
 
 
 class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -5,16 +5,17 @@ Routing, limits, problem details, counting and draining live here; what a route 
 framework is most of the cost.
 """
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from bentos.text_classifier import handlers, inference_protocol, streaming
 from bentos.text_classifier.asgi import (
     Disconnected,
     Headers,
+    Message,
     Receive,
     Request,
     Response,
@@ -25,15 +26,17 @@ from bentos.text_classifier.asgi import (
     send_stream,
 )
 from bentos.text_classifier.guard import Guard
-from bentos.text_classifier.handlers import Handler
 from bentos.text_classifier.intake import Intake
 from bentos.text_classifier.metrics import Counters
 from bentos.text_classifier.predictor import open_model
 from bentos.text_classifier.problems import Problem
 from bentos.text_classifier.records import AccessRecord
+from bentos.text_classifier.route import PLAIN, Route
+from bentos.text_classifier.routes import routes
 from bentos.text_classifier.runtime import Runtime, request_ids
 from bentos.text_classifier.settings import ServiceSettings
 from bentos.text_classifier.site import Page, api_pages, pages
+from bentos.text_classifier.wire import decode, encode
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +47,14 @@ _ALWAYS: Headers = [(b"x-content-type-options", b"nosniff"), (b"x-frame-options"
 _CLOSE: Headers = [(b"connection", b"close")]
 
 
-class Route(NamedTuple):
-    handler: Handler
-    has_body: bool = False
+PROBES = {
+    "/livez": ("livez", "Whether the process lives", False),
+    "/healthz": ("healthz", "The same, for BentoML's clients", False),
+    "/readyz": ("readyz", "Whether a real prediction was made", True),
+    "/v2/health/live": ("v2_live", "Open Inference Protocol: liveness", False),
+    "/v2/health/ready": ("v2_ready", "Open Inference Protocol: readiness", True),
+}
+"""Paths that are answered whatever is served: the route's name and summary, and whether it asks for readiness."""
 
 
 class Application:
@@ -81,11 +89,15 @@ class Application:
         self._headers: Headers = list(_ALWAYS)
         self._draining = False
         self._intake = Intake(
-            int(settings.max_body_mb * 1e6), int(settings.max_pending_mb * 1e6), settings.max_body_seconds
+            int(settings.max_body_mb * 1e6),
+            int(settings.max_answer_mb * 1e6),
+            int(settings.max_pending_mb * 1e6),
+            settings.max_body_seconds,
         )
         self.next_id: Callable[[], str] = request_ids()
-        self._pages: dict[str, Page] = {}
-        self._routes: dict[str, dict[str, Route]] = {}
+        self._pages: dict[str, Page] = pages()
+        self.routes: list[Route[Any, Any]] = [*self._probes(), *(guard.routes if guard is not None else ())]
+        self._by_path: dict[str, dict[str, Route[Any, Any]]] = by_path(self.routes)
 
     async def start(self) -> None:
         """Opens the model and makes real predictions with it; only then the service is ready.
@@ -95,11 +107,10 @@ class Application:
         """
         model = open_model(self.folder, self.settings, self.threads)
         manifest = model.manifest
-        self._pages = pages() | api_pages(manifest.name, manifest.version, manifest.labels, self.settings.max_texts)
-        self._routes = routes(manifest.name)
-        if self.guard is not None:
-            self._routes |= {path: {"GET": Route(handler)} for path, handler in self.guard.routes.items()}
-        counters = Counters(self.counters_folder, [*self._routes, *PROBES, PAGE, OTHER], STATUSES)
+        self.routes = [*routes(manifest.name), *self.routes]
+        self._by_path = by_path(self.routes)
+        self._pages |= api_pages(self.routes, manifest.name, manifest.version, manifest.labels, self.settings.max_texts)
+        counters = Counters(self.counters_folder, [*self._by_path, PAGE, OTHER], STATUSES)
         self.runtime = Runtime(model, self.settings, counters, self.bento)
         await self.runtime.warm()
         self.ready = True
@@ -117,8 +128,26 @@ class Application:
             self.runtime.close()
 
     def serves(self, path: str) -> bool:
-        """Whether the path is one of this application's own."""
-        return path in self._routes or path in self._pages or path in PROBES
+        """Whether the path is one of this application's own; before the model is loaded any may be."""
+        return self.runtime is None or path in self._by_path or path in self._pages
+
+    async def ask(self, path: str, fields: dict[str, Any]) -> Response | Stream:
+        """The answer to a POST from this process, by the rules for a request that carries no key.
+
+        Raises:
+            Problem: it is refused.
+        """
+        content = encode(fields)
+
+        async def receive() -> Message:
+            if request.held:
+                # Whoever asks from here does not leave before the answer.
+                await asyncio.Event().wait()
+            return {"type": "http.request", "body": content}
+
+        scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b"", "client": None}
+        request = Request(scope, receive, self.next_id())
+        return await self._respond(request, path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -174,30 +203,18 @@ class Application:
 
     async def _respond(self, request: Request, path: str) -> Response | Stream:
         method = request.scope["method"]
-        if path in PROBES:
-            _check_method(method, ("GET",))
-            return self._probe(path)
-        if self.runtime is None:
-            raise Problem(503, "the model is not loaded yet")
-        methods = self._routes.get(path)
-        if methods is None:
-            page = self._pages.get(path)
-            if page is None:
-                raise Problem(404, "there is nothing at this path; GET /docs shows what there is")
-            _check_method(method, ("GET",))
-            if self.guard is not None:
-                self.guard.authorise(request, path)
-            return page.answer(request)
-        route = methods.get("GET" if method == "HEAD" else method)
+        found = self._by_path.get(path)
+        if found is None:
+            return self._page(request, path, method)
+        route = found.get("GET" if method == "HEAD" else method)
         if route is None:
-            raise _wrong_method(tuple(methods))
-        if self.guard is not None:
-            self.guard.authorise(request, path)
-        if route.has_body:
-            return await self._with_body(self.runtime, request, route)
-        return await route.handler(self.runtime, request, b"")
-
-    async def _with_body(self, runtime: Runtime, request: Request, route: Route) -> Response | Stream:
+            raise _wrong_method(found)
+        if self.runtime is None and not route.early:
+            raise _not_loaded()
+        if self.guard is not None and not route.early:
+            self.guard.authorise(request, route.scope, route.of_lines)
+        if route.decoder is None:
+            return await route.handler(self.runtime, request, None)
         kind = request.header(b"content-type")
         if kind is not None and not kind.lower().startswith(b"application/json"):
             raise Problem(415, "the body must be JSON: send Content-Type: application/json", "Content-Type")
@@ -205,59 +222,80 @@ class Application:
             body = await self._intake.body(request)
             if self.guard is not None:
                 body = self.guard.open(request, body)
-            return await route.handler(runtime, request, body)
+            asked = decode(body, route.decoder)
+            cost = route.cost(self.runtime, asked)
+            self._intake.admit(request, cost.answer, cost.field)
+            if request.caller is not None:
+                request.caller.spend(cost)
+            return await route.handler(self.runtime, request, asked)
         finally:
             self._intake.release(request)
 
-    def _probe(self, path: str) -> Response:
-        if PROBES[path] and not self.ready:
-            raise Problem(503, "not ready to take new connections" if self._draining else "the model is not loaded yet")
-        return Response(200, b"\n", [(b"content-type", b"text/plain; charset=utf-8")])
+    def _page(self, request: Request, path: str, method: str) -> Response:
+        page = self._pages.get(path)
+        if page is None or self.runtime is None:
+            # What there is depends on the model.
+            if self.runtime is None:
+                raise _not_loaded()
+            raise Problem(404, "there is nothing at this path; GET /docs shows what there is")
+        if method not in ("GET", "HEAD"):
+            raise _wrong_method(("GET",))
+        if self.guard is not None:
+            self.guard.authorise(request, page.scope, False)
+        return page.answer(request)
+
+    def _probes(self) -> list[Route[Any, None]]:
+        """What tells of this process, whatever it serves."""
+
+        async def live(service: object, request: Request, body: None) -> Response:
+            return Response(200, b"\n", [(b"content-type", b"text/plain; charset=utf-8")])
+
+        async def ready(service: object, request: Request, body: None) -> Response:
+            if self.ready:
+                return await live(service, request, body)
+            raise Problem(503, "not ready to take new connections") if self._draining else _not_loaded()
+
+        return [
+            Route(
+                "GET",
+                path,
+                name,
+                summary,
+                ready if asks_ready else live,
+                scope=None,
+                media_type=PLAIN,
+                problems=(503,) if asks_ready else (),
+                early=True,
+            )
+            for path, (name, summary, asks_ready) in PROBES.items()
+        ]
 
     def _count(self, runtime: Runtime, request: Request, path: str, status: int, seconds: float) -> None:
-        known = path in self._routes or path in PROBES
-        route = path if known else PAGE if path in self._pages else OTHER
+        route = path if path in self._by_path else PAGE if path in self._pages else OTHER
         runtime.counters.request(route, status, seconds)
         if runtime.access is not None:
-            asked = path if route is not OTHER else runtime.redact.masked(path)
-            client = runtime.client_name(request)
-            record = AccessRecord(
-                time.time(), request.id, request.scope["method"], asked, status, seconds * 1e3, client
-            )
-            runtime.access.add(lambda: [record])
+            moment, client = time.time(), runtime.client_name(request)
+
+            def record() -> list[AccessRecord]:
+                # In the writing thread: what stands in a path that nobody knows may be long to look through.
+                asked = path if route is not OTHER else runtime.redact.masked(path)
+                return [AccessRecord(moment, request.id, request.scope["method"], asked, status, seconds * 1e3, client)]
+
+            runtime.access.add(record)
 
 
-PROBES = {
-    "/livez": False,
-    "/healthz": False,
-    "/readyz": True,
-    "/v2/health/live": False,
-    "/v2/health/ready": True,
-}
-"""Paths of the probes, and whether they ask for readiness."""
+def _not_loaded() -> Problem:
+    return Problem(503, "the model is not loaded yet")
 
 
-def _check_method(method: str, allowed: tuple[str, ...]) -> None:
-    if method not in allowed and not (method == "HEAD" and "GET" in allowed):
-        raise _wrong_method(allowed)
+def by_path(routes: Sequence[Route[Any, Any]]) -> dict[str, dict[str, Route[Any, Any]]]:
+    """Path to method to route."""
+    found: dict[str, dict[str, Route[Any, Any]]] = {}
+    for route in routes:
+        found.setdefault(route.path, {})[route.method] = route
+    return found
 
 
-def _wrong_method(allowed: tuple[str, ...]) -> Problem:
+def _wrong_method(allowed: Collection[str]) -> Problem:
     names = ", ".join([*allowed, "HEAD"] if "GET" in allowed else allowed)
     return Problem(405, f"use {names} here", headers=((b"allow", names.encode()),))
-
-
-def routes(name: str) -> dict[str, dict[str, Route]]:
-    """Path to method to route, for the model called `name`."""
-    return {
-        "/predict": {"POST": Route(handlers.predict, has_body=True)},
-        "/explain": {"POST": Route(handlers.explain, has_body=True)},
-        "/feedback": {"POST": Route(handlers.feedback, has_body=True)},
-        "/predict/stream": {"POST": Route(streaming.stream)},
-        "/model": {"GET": Route(handlers.model)},
-        "/metrics": {"GET": Route(handlers.metrics)},
-        "/v2": {"GET": Route(inference_protocol.server)},
-        f"/v2/models/{name}": {"GET": Route(inference_protocol.metadata)},
-        f"/v2/models/{name}/ready": {"GET": Route(inference_protocol.ready)},
-        f"/v2/models/{name}/infer": {"POST": Route(inference_protocol.infer, has_body=True)},
-    }

@@ -1,7 +1,11 @@
 """The few ASGI pieces that the service needs: a request, a response, a stream."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bentos.text_classifier.guard import Caller
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -32,14 +36,14 @@ class Stream:
 
     __slots__ = ("chunks", "headers", "status")
 
-    def __init__(self, chunks: AsyncIterator[bytes], headers: Headers) -> None:
+    def __init__(self, chunks: AsyncGenerator[bytes, None], headers: Headers) -> None:
         self.status = 200
         self.chunks = chunks
         self.headers = headers
 
 
 class Request:
-    """One HTTP request; `id` names it in headers and records, `held` counts the bytes of its body that are held."""
+    """One HTTP request; `id` names it in headers and records, `held` counts the bytes held for body and answer."""
 
     __slots__ = ("caller", "held", "id", "receive", "scope")
 
@@ -47,8 +51,13 @@ class Request:
         self.scope = scope
         self.receive = receive
         self.id = request_id
-        self.caller: Any = None
+        self.caller: Caller | None = None
         self.held = 0
+
+    @property
+    def decimals(self) -> int | None:
+        """Decimals that scores are rounded to for who asks; as they are when None."""
+        return None if self.caller is None else self.caller.decimals
 
     def header(self, name: bytes) -> bytes | None:
         """The header's value by its lower-case name."""
@@ -84,7 +93,12 @@ async def send_response(send: Send, response: Response, extra: Headers, head: bo
 
 
 async def send_stream(send: Send, stream: Stream, extra: Headers) -> None:
-    await send({"type": "http.response.start", "status": stream.status, "headers": [*stream.headers, *extra]})
-    async for chunk in stream.chunks:
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+    """Sends the stream as it is made, and ends its making whatever happens; raises `Disconnected`."""
+    async with aclosing(stream.chunks) as chunks:
+        try:
+            await send({"type": "http.response.start", "status": stream.status, "headers": [*stream.headers, *extra]})
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        except ConnectionResetError:
+            raise Disconnected from None

@@ -1,18 +1,12 @@
-"""What requests may hold and what answers hold; a refused one is told its field and reason."""
+"""What requests may hold and what answers hold."""
 
-import json
-import re
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from bentos.text_classifier.decoding import Prediction
+from bentos.text_classifier.decoding import Answer, Prediction
 from bentos.text_classifier.explain import Attribution
-from bentos.text_classifier.manifest import TaskName
-from bentos.text_classifier.problems import Problem
-
-Body = TypeVar("Body")
 
 TopK = Annotated[int, Meta(ge=1, le=100_000, description="labels at most, best first; 1 when not given, or all that pass in a multi-label model")]  # fmt: skip  # noqa: E501
 Threshold = Annotated[float, Meta(ge=0, le=1, description="labels with a lower score are left out of `labels`")]
@@ -40,11 +34,6 @@ class FeedbackBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     label: Annotated[
         Label | Annotated[list[Label], Meta(max_length=1000)], Meta(description="the right label or labels")
     ]
-
-
-class StreamLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    text: str
-    id: str | None = None
 
 
 class ModelIdentity(msgspec.Struct, frozen=True):
@@ -87,7 +76,8 @@ class ModelCard(msgspec.Struct):
     bento: str
     name: str
     version: str
-    task: TaskName
+    task: Annotated[str, Meta(description="the kind of task")]
+    answer: Annotated[Answer, Meta(description="the field of a prediction that holds the whole answer")]
     architecture: str
     labels: list[str]
     thresholds: list[float] | None
@@ -97,48 +87,3 @@ class ModelCard(msgspec.Struct):
     provider: Annotated[str, Meta(description="ONNX Runtime's execution provider that is really in use")]
     limits: dict[str, int]
     card: Annotated[str, Meta(description="the whole model card, Markdown")] = ""
-
-
-def decode(body: bytes, decoder: "msgspec.json.Decoder[Body]") -> Body:
-    """The request in `body`; lone surrogates, which JSON can spell and UTF-8 cannot, become U+FFFD.
-
-    Raises:
-        Problem: 400 for what is no JSON, 422 for a wrong or missing field.
-    """
-    try:
-        if _SURROGATE_ESCAPE.search(body):
-            body = _without_surrogates(body)
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise refusal(error) from None
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise Problem(400, f"the body is no valid JSON in UTF-8: {error}") from None
-
-
-def _without_surrogates(body: bytes) -> bytes:
-    text = json.dumps(json.loads(body, parse_constant=_no_number), ensure_ascii=False)
-    return _SURROGATE.sub("\ufffd", text).encode()
-
-
-def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no JSON")
-
-
-_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_PLACE = re.compile(r"^(?P<reason>.*?)(?: - at `\$\.?(?P<place>.*)`)?$", re.DOTALL)
-_NAMED = re.compile(r"field `(?P<name>[^`]*)`")
-
-
-def refusal(error: msgspec.ValidationError) -> Problem:
-    """422 with the place in the request that msgspec names."""
-    match = _PLACE.match(str(error))
-    reason, place = (match["reason"], match["place"] or "") if match else (str(error), "")
-    if named := _NAMED.search(reason):
-        place = f"{place}.{named['name']}" if place else named["name"]
-    return Problem(422, reason.replace("`", "'"), place or None)
-
-
-def encode(answer: Any) -> bytes:
-    """Strict JSON: no NaN, no lone surrogates."""
-    return msgspec.json.encode(answer)

@@ -1,7 +1,7 @@
 """From logits to answers: decode, filter, sort. One decoder a kind of task."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -54,12 +54,27 @@ class Prediction(msgspec.Struct):
     in_scope: bool | None = None
 
 
+Answer = Literal["label", "labels", "spans"]
+"""The fields of a prediction that can hold the whole answer of a kind of task."""
+
+
 class Decoder(NamedTuple):
-    """What a kind of task does with logits; `classes` are the names in its answers, of the manifest's labels."""
+    """What a service does with models of one kind of task.
+
+    `classes` are the names in its answers, of the manifest's labels. `answer` is the field that holds the whole of
+    an answer: pages show it, batch output and records keep it. `about_texts` are answers about texts as wholes,
+    which can be explained word by word and put right by feedback.
+    """
 
     scores: Callable[[np.ndarray, Manifest], np.ndarray]
     decode: Callable[["TextModel", np.ndarray, Options, Sequence[str]], list[Prediction]]
     classes: Callable[[Sequence[str]], list[str]] = list
+    answer: Answer = "label"
+    about_texts: bool = True
+
+    def top_k(self, manifest: Manifest) -> int:
+        """How many labels an answer holds at most when a request does not say."""
+        return 1 if self.answer == "label" else len(manifest.labels)
 
 
 def whole_answer(prediction: Prediction, options: Options, count: int) -> list[str] | None:
@@ -68,6 +83,21 @@ def whole_answer(prediction: Prediction, options: Options, count: int) -> list[s
     if cut or options.threshold > 0 or options.only is not None:
         return None
     return [one.label for one in prediction.labels]
+
+
+def rounded(prediction: Prediction, decimals: int, least: float) -> Prediction:
+    """A copy with scores of so many decimals, and of its labels and spans those that then reach `least`."""
+    score = prediction.score
+    labels = [LabelScore(one.label, round(one.score, decimals)) for one in prediction.labels]
+    copy = msgspec.structs.replace(
+        prediction,
+        score=None if score is None else round(score, decimals),
+        labels=[one for one in labels if one.score >= least],
+    )
+    if prediction.spans:
+        spans = [msgspec.structs.replace(one, score=round(one.score, decimals)) for one in prediction.spans]
+        copy.spans = [one for one in spans if one.score >= least]
+    return copy
 
 
 def softmax(logits: np.ndarray, manifest: Manifest) -> np.ndarray:
@@ -143,8 +173,16 @@ def _tagging(model: "TextModel", logits: np.ndarray, options: Options, texts: Se
     return [Prediction(spans=found) for found in spans]
 
 
-DECODERS: dict[str, Any] = {
+DECODERS = {
     "single": Decoder(softmax, _single),
-    "multi": Decoder(sigmoid, _multi),
-    "tagging": Decoder(softmax, _tagging, class_names),
+    "multi": Decoder(sigmoid, _multi, answer="labels"),
+    "tagging": Decoder(softmax, _tagging, class_names, answer="spans", about_texts=False),
 }
+"""By the name of the kind, which a model's manifest gives."""
+
+
+def decoder_of(manifest: Manifest) -> Decoder:
+    """The decoder of a model's kind of task; raises ValueError where this version has none."""
+    if manifest.task not in DECODERS:
+        raise ValueError(f"its task is {manifest.task!r}; this version knows {', '.join(DECODERS)}")
+    return DECODERS[manifest.task]

@@ -17,10 +17,12 @@ import secrets
 import shutil
 import time
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec import Meta
 from pyhpke import KEMKey
 from pyhpke.exceptions import PyHPKEError
 
@@ -28,6 +30,8 @@ from bentos.text_classifier.asgi import JSON_TYPE, Request, Response
 from bentos.text_classifier.key_pairs import suite
 from bentos.text_classifier.network import ENCRYPTION_HEADER, KEYS_PATH
 from bentos.text_classifier.problems import Problem
+from bentos.text_classifier.process import first_written
+from bentos.text_classifier.wire import decode
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +61,12 @@ class Envelope(msgspec.Struct, frozen=True):
     """An encrypted request. `time` is in seconds since 1970; the others are in base 64."""
 
     key: str
-    time: int
+    time: Annotated[int, Meta(ge=0, le=2**40)]
     enc: str
     ciphertext: str
+
+
+_ENVELOPE = msgspec.json.Decoder(Envelope)
 
 
 class SealedAnswer(msgspec.Struct, frozen=True):
@@ -79,7 +86,7 @@ class Envelopes:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True)
         self._keys: dict[int, X25519PrivateKey] = {}
         self._bucket = 0
 
@@ -95,15 +102,15 @@ class Envelopes:
         """The plain body.
 
         Raises:
-            Problem: 400 when it cannot be opened, 409 when it is not new.
+            Problem: 400 when it cannot be opened, 409 when it is not new, 422 for a wrong or missing field.
         """
+        envelope = decode(body, _ENVELOPE)
         try:
-            envelope = msgspec.json.decode(body, type=Envelope)
             enc = base64.b64decode(envelope.enc, validate=True)
             ciphertext = base64.b64decode(envelope.ciphertext, validate=True)
             period = int(envelope.key)
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise Problem(400, "no encrypted request: key, time, enc and ciphertext are needed") from error
+        except ValueError as error:
+            raise Problem(400, "no encrypted request: enc and ciphertext are base 64, key is one of ours") from error
         now = time.time()
         if abs(now - envelope.time) > WINDOW_SECONDS:
             raise Problem(409, f"the request's time is more than {WINDOW_SECONDS} s away from the service's", "time")
@@ -142,19 +149,7 @@ class Envelopes:
 
     def _stored(self, period: int) -> bytes:
         """The period's key; of several workers that make one at the same time, the first one's."""
-        file = self._folder / f"{period}.key"
-        if not file.exists():
-            partial = self._folder / f".{period}.{os.getpid()}.{secrets.token_hex(4)}"
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(secrets.token_bytes(32))
-            try:
-                os.link(partial, file)
-            except FileExistsError:
-                logger.debug("another worker made the key of period %d", period)
-            finally:
-                partial.unlink()
-        return file.read_bytes()
+        return first_written(self._folder / f"{period}.key", secrets.token_bytes(32))
 
     def _forget(self, period: int) -> None:
         """Removes keys that are over."""

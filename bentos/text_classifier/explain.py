@@ -74,10 +74,10 @@ def explain(
     weights sum to score(text) - score(text without its words); a text without words gives none.
 
     Raises:
-        ExplanationError: an unknown label, or a tagging model.
+        ExplanationError: an unknown label, or a model whose answers are not about whole texts.
     """
     manifest = model.manifest
-    if manifest.task == "tagging":
+    if not model.decoder.about_texts:
         raise ExplanationError("explanations are for models that label whole texts; this one tags parts of them")
     if label is not None and label not in manifest.labels:
         raise ExplanationError(f"label {label!r} is not one of the model's labels")

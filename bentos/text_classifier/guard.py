@@ -1,30 +1,48 @@
-"""The one place where a request is authorised and where bodies are opened and sealed."""
+"""The one place where a request is authorised, what it asks for is counted, and bodies are opened and sealed."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
+from bentos.text_classifier.api_keys import ApiScope
 from bentos.text_classifier.asgi import Request, Response
-from bentos.text_classifier.handlers import Handler
+from bentos.text_classifier.route import Cost, Route
+
+
+class Caller(Protocol):
+    """Who asks; `str()` names it in records."""
+
+    @property
+    def decimals(self) -> int | None:
+        """Decimals that scores are rounded to for this caller; as they are when None."""
+        ...
+
+    def check_size(self, size: int) -> None:
+        """Refuses a body of more bytes than this caller may send."""
+        ...
+
+    def spend(self, cost: Cost) -> None:
+        """Counts what is about to be answered; refuses what this caller may not have, and then counts nothing."""
+        ...
 
 
 class Guard(Protocol):
     """What stands between the network and the handlers; an application without one lets everything pass.
 
-    `authorise` may set `request.caller`, which names the client in records; it and `open` raise
-    `problems.Problem` to refuse.
+    All refuse by raising `problems.Problem`. For every request the order is: `authorise`, the body within its
+    limits, `open`, decoding, the route's cost, `Caller.spend`, the handler, `seal`.
     """
 
     @property
-    def routes(self) -> Mapping[str, Handler]:
-        """What the guard itself answers, by path; `GET` alone."""
+    def routes(self) -> Sequence[Route[Any, None]]:
+        """What the guard itself answers."""
         ...
 
-    def authorise(self, request: Request, route: str) -> None:
-        """Called before the body is read, with the route's path."""
+    def authorise(self, request: Request, scope: ApiScope | None, of_lines: bool) -> None:
+        """Called before the body is read; may set `request.caller`. `scope` None lets everybody pass."""
         ...
 
     def open(self, request: Request, body: bytes) -> bytes:
-        """The body as the handlers read it."""
+        """The plain body."""
         ...
 
     def seal(self, request: Request, response: Response) -> Response:

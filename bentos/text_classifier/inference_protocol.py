@@ -10,18 +10,19 @@ import msgspec
 from msgspec import Meta
 
 from bentos.text_classifier.asgi import JSON_TYPE, Headers, Request, Response
-from bentos.text_classifier.bodies import decode, encode
+from bentos.text_classifier.costs import check_texts
 from bentos.text_classifier.decoding import Prediction
-from bentos.text_classifier.handlers import check_texts
 from bentos.text_classifier.problems import Problem
+from bentos.text_classifier.route import Cost
 from bentos.text_classifier.runtime import Runtime
+from bentos.text_classifier.wire import encode
 
 _JSON: Headers = [JSON_TYPE]
 
 
 class InputTensor(msgspec.Struct, frozen=True):
     name: Literal["text"]
-    shape: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(min_length=1, max_length=2)]
+    shape: Annotated[list[Annotated[int, Meta(ge=0, le=2**31)]], Meta(min_length=1, max_length=2)]
     datatype: Literal["BYTES"]
     data: list[str]
     parameters: dict[str, Any] = {}
@@ -35,7 +36,7 @@ class RequestedOutput(msgspec.Struct, frozen=True):
 class InferBody(msgspec.Struct, frozen=True):
     inputs: Annotated[list[InputTensor], Meta(min_length=1, max_length=1)]
     outputs: Annotated[list[RequestedOutput], Meta(description="all three when empty")] = []
-    id: str | None = None
+    id: Annotated[str, Meta(max_length=128)] | None = None
     parameters: dict[str, Any] = {}
 
 
@@ -53,8 +54,6 @@ class InferAnswer(msgspec.Struct):
     outputs: list[OutputTensor]
 
 
-_INFER = msgspec.json.Decoder(InferBody)
-
 _OUTPUTS = {
     "label": ("BYTES", lambda prediction: prediction.label or ""),
     "score": ("FP32", lambda prediction: prediction.score or 0.0),
@@ -62,13 +61,13 @@ _OUTPUTS = {
 }
 
 
-async def server(runtime: Runtime, request: Request, body: bytes) -> Response:
+async def server(runtime: Runtime, request: Request, body: None) -> Response:
     return Response(
         200, encode({"name": runtime.identity.name, "version": runtime.identity.version, "extensions": []}), _JSON
     )
 
 
-async def metadata(runtime: Runtime, request: Request, body: bytes) -> Response:
+async def metadata(runtime: Runtime, request: Request, body: None) -> Response:
     outputs = [{"name": name, "datatype": kind, "shape": [-1]} for name, (kind, _) in _OUTPUTS.items()]
     described = {
         "name": runtime.identity.name,
@@ -80,19 +79,28 @@ async def metadata(runtime: Runtime, request: Request, body: bytes) -> Response:
     return Response(200, encode(described), _JSON)
 
 
-async def ready(runtime: Runtime, request: Request, body: bytes) -> Response:
+async def ready(runtime: Runtime, request: Request, body: None) -> Response:
     return Response(200, b"\n", [(b"content-type", b"text/plain; charset=utf-8")])
 
 
-async def infer(runtime: Runtime, request: Request, body: bytes) -> Response:
-    asked = decode(body, _INFER)
+def cost(runtime: Runtime, asked: InferBody) -> Cost:
     (tensor,) = asked.inputs
     size = 1
     for extent in tensor.shape:
         size *= extent
     if size != len(tensor.data):
         raise Problem(422, f"{len(tensor.data)} texts do not fill the shape {tensor.shape}", "inputs[0].shape")
-    check_texts(runtime, tensor.data)
+    check_texts(runtime, tensor.data, "inputs[0].data")
+    for index, output in enumerate(asked.outputs):
+        if any(output.name == other.name for other in asked.outputs[:index]):
+            raise Problem(422, f"{output.name} is named twice", f"outputs[{index}].name")
+    # Label and score stand in the prediction once more; its quotation marks, JSON in JSON, are escaped.
+    answer = 3 * runtime.sizes.predictions(tensor.data, runtime.defaults)
+    return Cost(size, 0, answer, "inputs[0].data")
+
+
+async def infer(runtime: Runtime, request: Request, asked: InferBody) -> Response:
+    (tensor,) = asked.inputs
     predictions = await runtime.predict(request, tensor.data, runtime.defaults)
     names = [output.name for output in asked.outputs] or list(_OUTPUTS)
     outputs = [_output(name, predictions, tensor.shape) for name in names]

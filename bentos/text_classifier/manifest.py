@@ -4,8 +4,6 @@ from typing import Any, Literal
 
 import msgspec
 
-TaskName = Literal["single", "multi", "tagging"]
-
 MANIFEST = "model.json"
 GRAPH = "model.onnx"
 CARD = "MODEL_CARD.md"
@@ -87,6 +85,7 @@ class Scope(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Everything beside the graph and the encoders' files that an answer depends on.
 
+    `task` is the kind of task, one of `decoding.DECODERS`.
     `labels` stand in the order of the graph's logits. `temperature` divides the logits before
     softmax (single, tagging) or sigmoid (multi); before that, `exponent` bends their distances d
     from the largest one to ((1 + d)^exponent - 1) / exponent (single). `thresholds`, one a label, decide which labels a
@@ -97,7 +96,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     format: int = 1
     name: str = "text_classifier"
     version: str = ""
-    task: TaskName = "single"
+    task: str = "single"
     architecture: str = ""
     labels: list[str]
     encoders: list[EncoderSettings]

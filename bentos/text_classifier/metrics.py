@@ -31,7 +31,7 @@ _HELP = {
     "text_classifier_requests_total": ("counter", "Requests answered, by route and status."),
     "text_classifier_request_seconds": ("histogram", "Time from the request's first byte to its answer."),
     "text_classifier_texts_total": ("counter", "Texts answered by the model."),
-    "text_classifier_batch_texts": ("histogram", "Texts a model run."),
+    "text_classifier_batch_texts": ("histogram", "Texts in each run of the model."),
     "text_classifier_batch_seconds_total": ("counter", "Time in the model, encoding and decoding included."),
     "text_classifier_disconnects_total": ("counter", "Requests whose client left before the answer."),
     "text_classifier_feedback_total": ("counter", "Feedback records stored."),

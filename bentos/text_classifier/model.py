@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import onnxruntime
 
-from bentos.text_classifier.decoding import DECODERS, Options, Prediction
+from bentos.text_classifier.decoding import Options, Prediction, decoder_of
 from bentos.text_classifier.encoding import LOADERS, Inputs, ReadFile
 from bentos.text_classifier.manifest import CARD, GRAPH, MANIFEST, SEALED, WRAPPED_KEY, parse
 from bentos.text_classifier.scope import ScopeRule
@@ -40,6 +40,7 @@ class TextModel:
     ) -> None:
         try:
             self.manifest = parse(read(MANIFEST))
+            self.decoder = decoder_of(self.manifest)
             self.encoders = [LOADERS[type(settings)](settings, read) for settings in self.manifest.encoders]
             self._scope = ScopeRule(self.manifest.scope) if self.manifest.scope else None
         except (OSError, msgspec.MsgspecError, ValueError, KeyError) as error:
@@ -63,7 +64,6 @@ class TextModel:
             # The session keeps them for a change of providers: as much memory as the model, once more.
             self.session._model_bytes = b""
         self._input_names = [entry.name for entry in self.session.get_inputs()]
-        self._decode = DECODERS[self.manifest.task]
 
     @classmethod
     def load(
@@ -111,15 +111,15 @@ class TextModel:
     @property
     def classes(self) -> list[str]:
         """The names that stand in answers: the labels, or of a tagging model what its tags are of."""
-        return self._decode.classes(self.manifest.labels)
+        return self.decoder.classes(self.manifest.labels)
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated probabilities in the logits' shape: softmax over labels, or sigmoid for multi-label."""
-        return self._decode.scores(logits, self.manifest)
+        return self.decoder.scores(logits, self.manifest)
 
     def decode(self, logits: np.ndarray, options: Options, texts: Sequence[str]) -> list[Prediction]:
         """One prediction a text, in order."""
-        predictions = self._decode.decode(self, logits, options, texts)
+        predictions = self.decoder.decode(self, logits, options, texts)
         if self._scope:
             for prediction, holds in zip(predictions, self._scope.holds(logits, texts).tolist(), strict=True):
                 prediction.in_scope = holds

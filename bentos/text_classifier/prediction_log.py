@@ -8,7 +8,6 @@ leaves the folder of the records.
 
 import base64
 import hashlib
-import os
 import secrets
 import time
 import unicodedata
@@ -25,6 +24,7 @@ import numpy as np
 from bentos.text_classifier.decoding import Options, Prediction, whole_answer
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.personal_data import Redactor
+from bentos.text_classifier.process import first_written
 from bentos.text_classifier.records import RecordWriter
 from bentos.text_classifier.scope import ScopeRule, hashed_grams
 from bentos.text_classifier.settings import ServiceSettings
@@ -160,7 +160,7 @@ class PredictionLog:
         self._key = records_key(folder)
         self._redact = Redactor(settings.personal_data or "keep", self._key)
         self._share = Thinning(settings.prediction_share)
-        self._labels = len(model.manifest.labels) if model.manifest.task == "multi" else None
+        self._labels = len(model.manifest.labels) if model.decoder.answer == "labels" else None
         self._waiting: list[_Taken] = []
         self._room = float(settings.prediction_burst)
         self._filled = time.monotonic()
@@ -255,16 +255,4 @@ class Thinning:
 def records_key(folder: Path) -> bytes:
     """The key of the folder's hashes: made by whichever process comes first, readable by its owner alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / _KEY
-    if not path.exists():
-        own = folder / f".{_KEY}.{os.getpid()}"
-        with os.fdopen(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-            stream.write(secrets.token_bytes(32))
-        try:
-            # A link, unlike a rename, leaves the key of a process that was faster.
-            path.hardlink_to(own)
-        except FileExistsError:
-            pass
-        finally:
-            own.unlink()
-    return path.read_bytes()
+    return first_written(folder / _KEY, secrets.token_bytes(32))

@@ -1,5 +1,6 @@
 """What a client is told when a request is refused: RFC 9457 problem details with a field and a reason."""
 
+import math
 from http import HTTPStatus
 
 import msgspec
@@ -39,3 +40,13 @@ def busy(retry_after: float) -> Problem:
     seconds = max(1, round(retry_after))
     detail = f"the service is busy; try again in {seconds} s"
     return Problem(429, detail, headers=((b"retry-after", str(seconds).encode()),))
+
+
+LIMITED = b"x-limited"
+"""Header of a 429 that says nothing of how fast the service is: `key` or `bytes` is used up."""
+
+
+def limited(detail: str, by: bytes, retry_after: float) -> Problem:
+    """429: a limit that is not the model's is reached; `retry_after` in seconds."""
+    seconds = max(1, math.ceil(retry_after))
+    return Problem(429, detail, headers=((b"retry-after", b"%d" % seconds), (LIMITED, by)))

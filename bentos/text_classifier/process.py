@@ -4,6 +4,8 @@ import gc
 import logging
 import os
 import resource
+import secrets
+from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
@@ -13,6 +15,32 @@ hand for a thread; encoding a batch of texts takes and frees some hundred, and i
 2 MB a thread)."""
 
 _LIBRARY_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
+
+
+def keep_private() -> int:
+    """Gives files the mode 0600 and folders 0700 from the moment they exist, those of child processes too.
+
+    Returns:
+        The umask before.
+    """
+    return os.umask(0o077)
+
+
+def first_written(file: Path, content: bytes) -> bytes:
+    """What `file` holds; of several processes that write it at the same time, what the first one wrote."""
+    if not file.exists():
+        own = file.with_name(f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+        try:
+            # A link, unlike a rename, leaves the file of a process that was faster.
+            file.hardlink_to(own)
+        except FileExistsError:
+            logger.debug("another process was faster: %s", file)
+        finally:
+            own.unlink()
+    return file.read_bytes()
 
 
 def limit_libraries(threads: int) -> None:

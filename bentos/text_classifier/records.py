@@ -1,8 +1,8 @@
 """Append-only JSON lines written off the request path: feedback, predictions, requests.
 
-Every process writes files of its own, `<kind>-<UTC time>-<pid>-<number>.jsonl`, so that no two
-writers share one, and starts a new one when the last is full. A reader takes the files of a kind in
-the order of their names; a last line without its newline is still being written.
+Every process writes files of its own, `<kind>-<UTC time>-<pid>-<number>.jsonl`, and starts a new one when
+the last is full. A reader takes the files of a kind in the order of their names. Files may be rewritten,
+rotated, removed or restored while the process lives: see `appending.py`.
 """
 
 import logging
@@ -12,10 +12,11 @@ import time
 from asyncio import AbstractEventLoop, Future, get_running_loop
 from collections import deque
 from collections.abc import Callable, Sequence
-from io import FileIO
 from pathlib import Path
 
 import msgspec
+
+from bentos.text_classifier.appending import append
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +68,7 @@ class RecordWriter:
         self._queue: deque[tuple[Callable[[], Sequence[msgspec.Struct]], Future[None] | None]] = deque()
         self._wake = threading.Event()
         self._closing = False
-        self._file: FileIO | None = None
-        self._size = 0
+        self._file: Path | None = None
         self._number = 0
         self._loop: AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -113,8 +113,6 @@ class RecordWriter:
             self._wake.clear()
             if self._queue:
                 self._write_queued()
-        if self._file:
-            self._file.close()
 
     def _write_queued(self) -> None:
         lines: list[bytes] = []
@@ -136,31 +134,21 @@ class RecordWriter:
             self._loop.call_soon_threadsafe(_settle, stored, refused)
 
     def _append(self, content: bytes, durable: bool) -> None:
-        if self._file is None or self._size + len(content) > self._max_bytes // _SEGMENTS:
-            self._next_file()
-        assert self._file
-        view = memoryview(content)
-        while view:
-            view = view[self._file.write(view) :]
-        self._size += len(content)
-        if durable:
-            os.fsync(self._file.fileno())
-
-    def _next_file(self) -> None:
-        if self._file:
-            self._file.close()
-            self._file = None
+        # Anew each time: the folder may have been put away or restored.
         self._folder.mkdir(parents=True, exist_ok=True)
+        if self._file is None or _size(self._file) + len(content) > self._max_bytes // _SEGMENTS:
+            self._file = self._next_file()
+        append(self._file, content, durable=durable)
+
+    def _next_file(self) -> Path:
         self._make_room()
         moment = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         self._number += 1
-        name = f"{self._kind}-{moment}-{os.getpid()}-{self._number:06}.jsonl"
-        self._file = (self._folder / name).open("ab", buffering=0)
-        self._size = 0
+        return self._folder / f"{self._kind}-{moment}-{os.getpid()}-{self._number:06}.jsonl"
 
     def _make_room(self) -> None:
         files = sorted(self._folder.glob(f"{self._kind}-*.jsonl"))
-        sizes = {file: file.stat().st_size for file in files}
+        sizes = {file: _size(file) for file in files}
         total = sum(sizes.values())
         limit = self._max_bytes - self._max_bytes // _SEGMENTS
         if total > limit and self._keep_all:
@@ -170,6 +158,14 @@ class RecordWriter:
                 break
             file.unlink(missing_ok=True)
             total -= sizes[file]
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        # Removed by another process, to make room.
+        return 0
 
 
 def _settle(stored: "Future[None]", refused: Exception | None) -> None:

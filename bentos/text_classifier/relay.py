@@ -19,14 +19,15 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from bentos.text_classifier.asgi import Headers, Message, Receive, Scope, Send
-from bentos.text_classifier.intake import late
+from bentos.text_classifier.appending import append, whole_lines
+from bentos.text_classifier.asgi import Disconnected, Headers, Message, Receive, Request, Scope, Send
+from bentos.text_classifier.intake import Intake
+from bentos.text_classifier.problems import LIMITED, Problem
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ _FOLLOW_SECONDS = 0.2
 _WRITE_SECONDS = 0.5
 _ARRIVE_SECONDS = 30.0
 _LARGEST_BODY = 1_000_000
+_MOST_BODIES = 64_000_000
 _MOST_COMPARED = 16
 _DROPPED_HEADERS = {"connection", "keep-alive", "transfer-encoding", "content-length", "host", "date", "server"}
 
@@ -76,14 +78,16 @@ class Answer(msgspec.Struct, frozen=True):
     headers: Headers
     body: bytes
     milliseconds: float
+    lost: bool = False
 
     @property
     def ok(self) -> bool:
-        """Whether the service did its part: a client's mistake is none of its own, being busy is."""
-        return self.status < 500 and self.status != 429
+        """Whether the version did its part: what its client did wrong or has used up is none of its own, being busy
+        is."""
+        return self.status < 500 and (self.status != 429 or any(name == LIMITED for name, _ in self.headers))
 
 
-_LOST = Answer(502, [], b"", 0.0)
+_LOST = Answer(502, [], b"", 0.0, lost=True)
 
 
 class Relay:
@@ -98,6 +102,8 @@ class Relay:
         self._httpx: Any = None
         self._client: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
+        # Answers are not held here, whole as they pass on.
+        self._intake = Intake(_LARGEST_BODY, 0, _MOST_BODIES, _ARRIVE_SECONDS)
         self._compared = 0
         self._requests = 0
         self._failed = 0
@@ -113,19 +119,21 @@ class Relay:
         if rule is None or not _concerned(scope) or random.random() >= rule.share or self._leaves(rule):
             await self.app(scope, receive, send)
             return
-        self._requests += 1
+        request = Request(scope, receive, "")
         try:
-            body = await asyncio.wait_for(_read(receive), _ARRIVE_SECONDS)
-        except TimeoutError:
-            refusal = late(_ARRIVE_SECONDS).response()
+            body = await self._intake.body(request)
+            self._requests += 1
+            if rule.answers == "other":
+                await self._other_first(rule, scope, receive, send, body)
+            else:
+                await self._own_first(rule, scope, receive, send, body)
+        except Problem as problem:
+            refusal = problem.response()
             await _give(send, Answer(refusal.status, refusal.headers, refusal.body, 0.0))
+        except Disconnected:
             return
-        if body is None:
-            return
-        if rule.answers == "other":
-            await self._other_first(rule, scope, receive, send, body)
-        else:
-            await self._own_first(rule, scope, receive, send, body)
+        finally:
+            self._intake.release(request)
 
     def _leaves(self, rule: Rule) -> bool:
         """Whether this worker is on its way out: then it compares no more, but is rescued to the end."""
@@ -135,26 +143,30 @@ class Relay:
         own = await self._ask_own(scope, body, receive)
         if own is None:
             return
-        self._failed += not own.ok
         if rule.answers == "own":
+            self._failed += not own.ok
             await _give(send, own)
             self._compare(rule, lambda: self._ask_other(rule, scope, body), own)
         elif own.ok:
             await _give(send, own)
         else:
             other = await self._ask_other(rule, scope, body)
-            await _give(send, own if not other.ok else _closing(other) if self.draining() else other)
+            # What the version before fails as well is the request's fault, not the version's.
+            self._failed += other is None or other.ok or other.lost
+            answer = own if other is None or not other.ok else other
+            await _give(send, _closing(answer) if answer is other and self.draining() else answer)
 
     async def _other_first(self, rule: Rule, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
         other = await self._ask_other(rule, scope, body)
-        if other.ok:
+        if other is not None and other.ok:
             await _give(send, other)
             self._compare(rule, lambda: self._ask_own(scope, body, _never), other)
             return
         own = await self._ask_own(scope, body, receive)
         if own is not None:
             await _give(send, own)
-            self._note(rule, own, other)
+            if other is not None:
+                self._note(rule, own, other)
 
     def _compare(self, rule: Rule, ask: Callable[[], Awaitable[Answer | None]], first: Answer) -> None:
         """Asks the second version after the client was answered; where too much waits, the request is left out."""
@@ -200,13 +212,17 @@ class Relay:
         answered = b"".join(message.get("body", b"") for message in messages[1:])
         return Answer(messages[0]["status"], list(messages[0]["headers"]), answered, took)
 
-    async def _ask_other(self, rule: Rule, scope: Scope, body: bytes) -> Answer:
+    async def _ask_other(self, rule: Rule, scope: Scope, body: bytes) -> Answer | None:
+        """None where it could not even be asked, which says nothing of it."""
         headers = [(key, value) for key, value in scope["headers"] if key.decode("latin-1") not in _DROPPED_HEADERS]
         started = time.perf_counter()
         try:
             response = await self._client.post(
                 f"http://127.0.0.1:{rule.port}/predict", content=body, headers=headers, timeout=rule.timeout
             )
+        except (self._httpx.PoolTimeout, self._httpx.LocalProtocolError) as error:
+            logger.warning("the other version is not asked: %r", error)
+            return None
         except self._httpx.HTTPError as error:
             logger.warning("the other version does not answer: %r", error)
             return msgspec.structs.replace(_LOST, milliseconds=(time.perf_counter() - started) * 1e3)
@@ -252,10 +268,14 @@ class Relay:
             rule = self.rule
             if rule and (self._requests or self._pairs):
                 observed = Observed(self._requests, self._failed, self._pairs)
+                try:
+                    append(Path(rule.observations) / f"{os.getpid()}.jsonl", msgspec.json.encode(observed) + b"\n")
+                except FileNotFoundError:
+                    pass  # The trial has ended and its folder with it.
+                except OSError as error:
+                    logger.error("what was seen of both versions cannot be written yet: %s", error)
+                    continue
                 self._requests, self._failed, self._pairs = 0, 0, []
-                folder = Path(rule.observations)
-                with suppress(FileNotFoundError), (folder / f"{os.getpid()}.jsonl").open("ab") as stream:
-                    stream.write(msgspec.json.encode(observed) + b"\n")
 
     def _in_background(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -269,12 +289,15 @@ def read_observed(folder: Path, ignored: Collection[int] = ()) -> Observed:
     for file in sorted(folder.glob("*.jsonl")):
         if int(file.stem) in ignored:
             continue
-        for line in file.read_bytes().splitlines(keepends=True):
-            if line.endswith(b"\n"):
+        for line in whole_lines(file):
+            try:
                 observed = msgspec.json.decode(line, type=Observed)
-                requests += observed.requests
-                failed += observed.failed
-                pairs += observed.pairs
+            except msgspec.MsgspecError:
+                logger.warning("%s holds what is left of a line", file)
+                continue
+            requests += observed.requests
+            failed += observed.failed
+            pairs += observed.pairs
     return Observed(requests, failed, pairs)
 
 
@@ -283,17 +306,6 @@ def _concerned(scope: Scope) -> bool:
         return False
     length = next((value for key, value in scope["headers"] if key == b"content-length"), b"")
     return length.isdigit() and int(length) <= _LARGEST_BODY
-
-
-async def _read(receive: Receive) -> bytes | None:
-    parts = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(parts)
 
 
 async def _give(send: Send, answer: Answer) -> None:

@@ -8,10 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
+import msgspec
+import numpy as np
+
 from bentos.text_classifier.asgi import Disconnected, Request
 from bentos.text_classifier.batching import Batcher, Busy
 from bentos.text_classifier.bodies import ModelIdentity
-from bentos.text_classifier.decoding import Options, Prediction
+from bentos.text_classifier.costs import AnswerSizes
+from bentos.text_classifier.decoding import Options, Prediction, rounded
 from bentos.text_classifier.explain import Attribution, ExplanationError, explain
 from bentos.text_classifier.metrics import Counters
 from bentos.text_classifier.model import TextModel
@@ -23,6 +27,9 @@ from bentos.text_classifier.records import RecordWriter
 from bentos.text_classifier.settings import ServiceSettings
 
 _EXPLANATIONS_WAITING = 8
+_REDACTIONS_WAITING = 16
+_SHORT = 1000
+"""Characters of a text that is redacted at once: a fraction of a millisecond."""
 _WARM_UPS = (1, 1, 1, 2, 4, 8, 16)
 
 
@@ -41,7 +48,9 @@ class Runtime:
         self.counters = counters
         self.identity = ModelIdentity(bento or f"{manifest.name}:{manifest.version}", manifest.name, manifest.version)
         self.provider = provider(model)
-        self.defaults = Options(top_k=1 if manifest.task == "single" else len(manifest.labels))
+        self.defaults = Options(top_k=model.decoder.top_k(manifest))
+        self.known = frozenset(model.classes)
+        self.sizes = AnswerSizes(model, self.defaults)
         self.streams = 0
         self.batcher = Batcher(
             Predictor(model).infer,
@@ -54,6 +63,8 @@ class Runtime:
         self._explanations = 0
         self.feedback = self._writer("feedback", keep_all=True)
         self.redact = self._redactor()
+        self._redactions = 0
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="redact")
         self.predictions = self._prediction_log()
         self.access = self._writer("access", keep_all=False) if settings.access_log else None
 
@@ -68,6 +79,22 @@ class Runtime:
         policy = self.settings.personal_data or "keep"
         key = records_key(Path(self.settings.records)) if policy != "keep" and self.settings.records else b"off"
         return Redactor(policy, key)
+
+    async def redacted(self, text: str) -> str | None:
+        """The text as it may be kept, None when it may not; a long one in a thread of its own, where a few may wait.
+
+        Raises:
+            Problem: 429 when too many wait.
+        """
+        if len(text) <= _SHORT or self.redact.policy == "keep":
+            return self.redact(text)
+        if self._redactions >= _REDACTIONS_WAITING:
+            raise busy(1)
+        self._redactions += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._beside, self.redact, text)
+        finally:
+            self._redactions -= 1
 
     def client_name(self, request: Request) -> str:
         """Who asks, as it may be kept: a key's name, else the address, or what stands for it under a policy."""
@@ -91,14 +118,28 @@ class Runtime:
             await self.batcher.submit(["a first text to warm the model"] * size, self.defaults, patient=True)
 
     async def predict(
-        self, request: Request, texts: Sequence[str], options: Options, *, patient: bool = False
+        self,
+        request: Request,
+        texts: Sequence[str],
+        options: Options,
+        *,
+        patient: bool = False,
+        numbers: Sequence[int] | None = None,
     ) -> list[Prediction]:
-        """One prediction a text, each with its id.
+        """One prediction a text, each with its id, and with scores as who asks may have them.
+
+        Args:
+            patient: wait however much else waits.
+            numbers: what the texts are called in ids; by their places when None.
 
         Raises:
             Problem: 429 when too much waits, 500 when the model gives no finite score.
             Disconnected: the client left; what was not yet run is dropped.
         """
+        decimals, least = request.decimals, options.threshold
+        if decimals is not None and least:
+            # What is compared with a score sees the rounded one, or bisection would find the others.
+            options = msgspec.structs.replace(options, threshold=0.0)
         try:
             answers = self.batcher.submit(texts, options, patient=patient)
         except Busy as error:
@@ -110,16 +151,21 @@ class Runtime:
             predictions = await answers
         except NotFinite as error:
             raise Problem(500, str(error)) from error
-        if len(predictions) == 1:
+        if numbers is None and len(predictions) == 1:
             predictions[0].id = request.id
         else:
-            for index, prediction in enumerate(predictions):
-                prediction.id = f"{request.id}-{index}"
+            for number, prediction in zip(numbers or range(len(predictions)), predictions, strict=True):
+                prediction.id = f"{request.id}-{number}"
         if self.predictions is not None:
+            # As the model gave them: rounded ones would look like a drift.
             self.predictions.add(texts, predictions, request.client_name(), options)
-        return predictions
+        if decimals is None:
+            return predictions
+        return [rounded(prediction, decimals, least) for prediction in predictions]
 
-    async def explain(self, text: str, label: str | None, budget: int | None) -> list[Attribution]:
+    async def explain(
+        self, request: Request, text: str, label: str | None, budget: int | None = None
+    ) -> list[Attribution]:
         """What each word adds to the score of `label`, or of the best; in a thread of its own, a few may wait.
 
         Raises:
@@ -129,23 +175,33 @@ class Runtime:
             raise busy(1)
         self._explanations += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(
+            found = await asyncio.get_running_loop().run_in_executor(
                 self._explainer, explain, self.model, text, label, budget or self.settings.explain_budget
             )
         except ExplanationError as error:
             raise Problem(422, str(error), "label" if label is not None else "text") from None
         finally:
             self._explanations -= 1
+        decimals = request.decimals
+        if decimals is None:
+            return found
+        # Differences of scores tell scores. No minus is left on what is rounded to nothing.
+        return [msgspec.structs.replace(one, weight=round(one.weight, decimals) + 0.0) for one in found]
 
-    def score(self, text: str, label: str) -> float:
+    async def score(self, request: Request, text: str, label: str) -> float:
         """The calibrated score of one label, whether an answer would hold it or not."""
-        scores = self.model.scores(self.model.logits([text]))[0]
-        return float(scores[self.model.manifest.labels.index(label)])
+        scores = await asyncio.get_running_loop().run_in_executor(self._explainer, self._scores, text)
+        score = float(scores[self.model.manifest.labels.index(label)])
+        return score if request.decimals is None else round(score, request.decimals)
+
+    def _scores(self, text: str) -> np.ndarray:
+        return self.model.scores(self.model.logits([text]))[0]
 
     def close(self) -> None:
         """Ends the threads once what they hold is done."""
         self.batcher.close()
-        self._explainer.shutdown(wait=True, cancel_futures=True)
+        for thread in (self._explainer, self._beside):
+            thread.shutdown(wait=True, cancel_futures=True)
         for writer in (self.feedback, self.predictions, self.access):
             if writer:
                 writer.close()

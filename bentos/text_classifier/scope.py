@@ -16,8 +16,6 @@ Document frequencies stand in the manifest as one hashed table of 4-bit powers o
 import base64
 import zlib
 from collections.abc import Iterator, Sequence
-from math import ceil
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -25,22 +23,17 @@ import numpy as np
 from bentos.text_classifier.manifest import Scope
 from bentos.text_classifier.text import fold, words
 
-if TYPE_CHECKING:
-    from bentos.text_classifier.model import TextModel
-
 METHOD = "rarity and energy"
 
-_BITS = (10, 17)
-_LEVELS = 16
+LEVELS = 16
 _WEIGHTS = np.array([0.5, 0.5, 1.0])
 # What a text is about shows in its beginning; this bounds the work for a very long one.
 _CHARACTERS = 4096
-_BATCH = 64
 _FIRST, _LAST = 1, 2
 _MIX = np.uint32(0x9E3779B1)
 
 
-class _Parameters(msgspec.Struct, frozen=True):
+class Parameters(msgspec.Struct, frozen=True):
     """`levels`: the table, zlib and base 85; `mean` and `deviation` of the three signs on the validation texts."""
 
     documents: int
@@ -49,42 +42,19 @@ class _Parameters(msgspec.Struct, frozen=True):
     deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
-def fit_scope(
-    model: "TextModel", train_texts: Sequence[str], validation_texts: Sequence[str], false_alarm_rate: float = 0.05
-) -> Scope:
-    """The scope rule of `model`: what it saw, and a threshold for the stated rate of false alarms.
-
-    `validation_texts` must be like the training texts and none of them; for a stated rate r it takes
-    1 / r of them, with fewer the threshold is the largest score.
-    """
-    parameters = _Parameters(len(train_texts), _pack(_levels(train_texts)))
-    rule = _rule(parameters)
-    texts = sorted(validation_texts, key=len)
-    batches = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
-    signs = np.concatenate([rule.signs(model.run(model.encode(batch)), batch) for batch in batches])
-    deviation = signs.std(axis=0)
-    deviation[deviation == 0] = 1.0
-    parameters = msgspec.structs.replace(
-        parameters, mean=tuple(signs.mean(axis=0).tolist()), deviation=tuple(deviation.tolist())
-    )
-    scores = np.sort(_rule(parameters).weigh(signs))
-    rank = min(ceil((len(scores) + 1) * (1.0 - false_alarm_rate)), len(scores))
-    return Scope(METHOD, float(scores[rank - 1]), false_alarm_rate, _plain(parameters))
-
-
 class ScopeRule:
     """A scope rule ready for use; raises `ValueError` for parameters that are not such a rule's."""
 
     def __init__(self, scope: Scope) -> None:
         if scope.method != METHOD:
             raise ValueError(f"unknown scope method {scope.method!r}")
-        parameters = msgspec.convert(scope.parameters, _Parameters)
+        parameters = msgspec.convert(scope.parameters, Parameters)
         self._table = _unpack(parameters.levels)
         self._shift = np.uint32(33 - len(self._table).bit_length())
         self._factors = _WEIGHTS / np.array(parameters.deviation)
         self._offset = float(self._factors @ np.array(parameters.mean))
         # A level stands for its documents' geometric mean, level 0 for half a document.
-        counts = np.concatenate([[0.5], 2.0 ** (np.arange(_LEVELS - 1) + 0.5) * (1 / 2**0.5)])
+        counts = np.concatenate([[0.5], 2.0 ** (np.arange(LEVELS - 1) + 0.5) * (1 / 2**0.5)])
         self._rarity = np.log(max(parameters.documents, 1) / counts)
         self.threshold = scope.threshold
 
@@ -165,35 +135,6 @@ def _places(sizes: list[int], lost: int) -> tuple[np.ndarray, np.ndarray]:
     """Start and number of each text's n-grams in a row over all texts; the `lost` last of each reach into the next."""
     lengths = np.array(sizes)
     return lengths.cumsum() - lengths, lengths - lost
-
-
-def _levels(texts: Sequence[str]) -> np.ndarray:
-    """Document frequencies of hashed n-grams, uint8: 0 for none, else 1 + floor(log2), a power of two long."""
-    bits = _BITS[1]
-    counts = np.zeros(1 << bits, np.int64)
-    for start in range(0, len(texts), _BATCH):
-        for hashes, starts, sizes in hashed_grams(texts[start : start + _BATCH]):
-            owners = np.repeat(np.arange(len(sizes)), sizes)
-            own = np.arange(len(owners)) + np.repeat(starts - (sizes.cumsum() - sizes), sizes)
-            places = (hashes[own] >> np.uint32(32 - bits)).astype(np.int64)
-            # A document counts once, however often it holds an n-gram.
-            counts += np.bincount(np.unique(owners << bits | places) & ((1 << bits) - 1), minlength=1 << bits)
-    # Few texts need no large table: it is folded as long as it stays nearly empty.
-    while len(counts) > 1 << _BITS[0] and np.count_nonzero(counts) * 8 < len(counts):
-        counts = counts.reshape(-1, 2).sum(axis=1)
-    return np.minimum(np.ceil(np.log2(counts + 1)), _LEVELS - 1).astype(np.uint8)
-
-
-def _rule(parameters: _Parameters) -> ScopeRule:
-    return ScopeRule(Scope(METHOD, 0.0, 0.0, _plain(parameters)))
-
-
-def _plain(parameters: _Parameters) -> dict[str, Any]:
-    return msgspec.json.decode(msgspec.json.encode(parameters))
-
-
-def _pack(levels: np.ndarray) -> str:
-    return base64.b85encode(zlib.compress((levels[::2] << 4 | levels[1::2]).tobytes(), 9)).decode()
 
 
 def _unpack(packed: str) -> np.ndarray:

@@ -1,31 +1,50 @@
-"""The BentoML service: its name, its methods for BentoML's clients, and one middleware that answers.
+"""The BentoML service: its name, a method for each route that BentoML's clients call, one middleware that answers.
 
 BentoML's own request path is set aside, since with a small model it is most of the cost: no
 per-request metrics, access log and tracing of its own (the application counts and logs more
 cheaply), and an ASGI middleware that hands every path of the application to it.
 """
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 from bentos.text_classifier.cpus import share
-from bentos.text_classifier.process import counters_folder, limit_libraries, raise_descriptor_limit, settle_memory
-from bentos.text_classifier.settings import SETTINGS, ServiceSettings, load_settings, model_folder
+from bentos.text_classifier.process import (
+    counters_folder,
+    keep_private,
+    limit_libraries,
+    raise_descriptor_limit,
+    settle_memory,
+)
+from bentos.text_classifier.settings import SETTINGS, ServiceSettings, connection_limits, load_settings, model_folder
 
 _FOLDER = model_folder()
 _SETTINGS = load_settings(_FOLDER.parent / SETTINGS)
 _WORKERS, _THREADS = share(_SETTINGS.workers, _SETTINGS.threads)
 limit_libraries(_THREADS)
+keep_private()
 
 import bentoml  # noqa: E402  (the thread limits come first)
 import msgspec  # noqa: E402
+import uvicorn.config  # noqa: E402
+from bentoml._internal.utils.analytics import usage_stats  # noqa: E402
 
-from bentos.text_classifier import handlers  # noqa: E402
 from bentos.text_classifier.access import guard_from_environment  # noqa: E402
-from bentos.text_classifier.app import Application  # noqa: E402
-from bentos.text_classifier.asgi import Receive, Request, Scope, Send  # noqa: E402
-from bentos.text_classifier.bodies import ExplainBody, FeedbackBody, PredictBody  # noqa: E402
+from bentos.text_classifier.app import PROBES, Application  # noqa: E402
+from bentos.text_classifier.asgi import Receive, Response, Scope, Send  # noqa: E402
+from bentos.text_classifier.connections import Connections  # noqa: E402
 from bentos.text_classifier.personal_data import mask_logs  # noqa: E402
+from bentos.text_classifier.protocol import bounded  # noqa: E402
+from bentos.text_classifier.route import Route  # noqa: E402
+from bentos.text_classifier.routes import routes  # noqa: E402
+
+# BentoML's worker imports this module before it starts uvicorn, and leaves the choice of the protocol to it.
+_PROTOCOL: Any = bounded(Connections(connection_limits(_SETTINGS), PROBES))
+uvicorn.config.HTTP_PROTOCOLS["auto"] = _PROTOCOL
+
+# `bentoml serve` asks whether it may send before it loads this module, which says no, and remembers the answer.
+usage_stats.do_not_track.cache_clear()
 
 _COUNTERS = counters_folder()
 
@@ -39,7 +58,10 @@ application = Application(
 
 
 class Front:
-    """The application answers the paths that it serves, BentoML the rest.
+    """The application answers the paths that it serves and whatever is no GET, BentoML the rest: files of its own.
+
+    BentoML finds its methods by more spellings of a path than the application (`/predict%0A`), and would answer them
+    past every key and limit.
 
     As an ASGI middleware of the service it would stand behind BentoML's timeout, a task and a timer
     of 60 s for every request, which nothing in BentoML's settings takes away: at thousands of
@@ -51,7 +73,8 @@ class Front:
         self.bentoml = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and application.serves(scope["path"]):
+        http = scope["type"] == "http"
+        if http and (scope["method"] not in ("GET", "HEAD") or application.serves(scope["path"])):
             await application(scope, receive, send)
             return
         if scope["type"] == "lifespan":
@@ -66,22 +89,30 @@ def _resources(settings: ServiceSettings) -> dict[str, str | int]:
     return {name: value for name, value in asked.items() if value}
 
 
-@bentoml.service(
-    name="text_classifier",
-    workers=_WORKERS,
-    resources=_resources(_SETTINGS),  # type: ignore[arg-type]  # a dict made at run time
-    metrics={"enabled": False},
-    logging={"access": {"enabled": False}},
-    tracing={"excluded_urls": ".*"},
-    http={"host": "127.0.0.1"},  # type: ignore[typeddict-item]
-)
-class TextClassifier:
-    """Labels texts. GET /docs describes every route, GET /model the model."""
+def _method(route: Route[Any, Any]) -> Any:
+    """The route as a method of the service, which asks the application as everybody does: limits and keys hold."""
 
-    async def _request(self) -> Request:
+    async def ask(self: object, **fields: Any) -> dict[str, Any]:
         if application.runtime is None:
             await application.start()
-        return Request({"type": "http", "headers": [], "client": None}, _no_more, application.next_id())
+        given = {name: value for name, value in fields.items() if value is not None}
+        answer = await application.ask(route.path, given)
+        assert isinstance(answer, Response)
+        return msgspec.json.decode(answer.body)
+
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    for one in msgspec.structs.fields(route.body or msgspec.Struct):
+        default = inspect.Parameter.empty if one.required else one.default
+        parameters.append(
+            inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=one.type)
+        )
+    ask.__signature__ = inspect.Signature(parameters, return_annotation=dict[str, Any])  # type: ignore[attr-defined]
+    ask.__name__, ask.__doc__ = route.name, f"{route.summary}. {route.description}"
+    return bentoml.api(route=route.path)(ask)
+
+
+class _Life:
+    """What BentoML calls when a worker begins and ends."""
 
     @bentoml.on_startup
     async def load(self) -> None:
@@ -97,40 +128,17 @@ class TextClassifier:
         """Writes what is recorded."""
         application.stop()
 
-    @bentoml.api(route="/predict")
-    async def predict(
-        self,
-        texts: list[str],
-        top_k: int | None = None,
-        threshold: float | None = None,
-        labels: list[str] | None = None,
-        explain: bool = False,
-    ) -> dict[str, Any]:
-        """One prediction a text, in order."""
-        asked = PredictBody(texts, top_k, threshold, labels, explain)
-        request = await self._request()
-        assert application.runtime
-        return msgspec.to_builtins(await handlers.answer_predict(application.runtime, request, asked))
 
-    @bentoml.api(route="/explain")
-    async def explain(self, text: str, label: str | None = None, budget: int | None = None) -> dict[str, Any]:
-        """What each word of the text adds to the label's score."""
-        request = await self._request()
-        assert application.runtime
-        answer = await handlers.answer_explain(application.runtime, request, ExplainBody(text, label, budget))
-        return msgspec.to_builtins(answer)
+_METHODS = {route.name: _method(route) for route in routes("") if route.rpc}
 
-    @bentoml.api(route="/feedback")
-    async def feedback(self, id: str, text: str, label: str | list[str]) -> dict[str, Any]:
-        """Stores the right label of an earlier prediction."""
-        request = await self._request()
-        assert application.runtime
-        answer = await handlers.answer_feedback(application.runtime, request, FeedbackBody(id, text, label))
-        return msgspec.to_builtins(answer)
-
-
-async def _no_more() -> dict[str, Any]:
-    return {"type": "http.disconnect"}
-
-
+TextClassifier = bentoml.service(
+    type("TextClassifier", (_Life,), {"__doc__": "Labels texts. GET /docs describes every route.", **_METHODS}),
+    name="text_classifier",
+    workers=_WORKERS,
+    resources=_resources(_SETTINGS),  # type: ignore[arg-type]  # a dict made at run time
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+    tracing={"excluded_urls": ".*"},
+    http={"host": "127.0.0.1"},  # type: ignore[typeddict-item]
+)
 TextClassifier.add_asgi_middleware(Front)  # type: ignore[arg-type]

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from bentos.text_classifier.connections import Limits
+
 MODEL_VARIABLE = "TEXT_CLASSIFIER_MODEL"
 RECORDS_VARIABLE = "TEXT_CLASSIFIER_RECORDS"
 SETTINGS = "service.json"
@@ -34,18 +36,28 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Requests that may wait for the model; beyond it the answer is 429."""
     max_wait_seconds: float = 2.0
     """Expected wait for the model beyond which the answer is 429."""
+    max_head_seconds: float = 10.0
+    """Seconds in which a request's head must arrive, on a new connection from its beginning; after it the answer is
+    408, or the connection is closed where nothing was sent."""
+    max_idle_seconds: float = 75.0
+    """Seconds between an answer and the next request on the same connection; longer than clients and proxies usually
+    wait, so that these close first."""
+    max_unread_seconds: float = 30.0
+    """Seconds for which a client may read less than 1 KiB a second of an answer that waits for it."""
     max_body_seconds: float = 30.0
     """Seconds in which a body must arrive; after it the answer is 408."""
     max_pause_seconds: float = 300.0
     """Seconds that a stream may pause."""
     max_pending_mb: float = 64.0
-    """Bytes of requests held at one time; beyond it the answer is 429."""
+    """Bytes of requests, and of the answers that they may get, held at one time; beyond it the answer is 429."""
     max_batch: int = 64
     """Texts run together."""
     max_texts: int = 1024
     """Texts a request."""
     max_body_mb: float = 8.0
     """Size of a request; a stream may be of any size."""
+    max_answer_mb: float = 32.0
+    """Size of an answer, as far as it can be known before any work; beyond it the request is refused."""
     max_text_characters: int = 100_000
     """Length of a text, as in training."""
     max_explained: int = 16
@@ -92,3 +104,7 @@ def load_settings(file: Path) -> ServiceSettings:
             raise SettingsError(f"{file}: {error}") from error
     records = os.environ.get(RECORDS_VARIABLE)
     return msgspec.structs.replace(settings, records=records) if records else settings
+
+
+def connection_limits(settings: ServiceSettings) -> Limits:
+    return Limits(settings.max_head_seconds, settings.max_idle_seconds, settings.max_unread_seconds)

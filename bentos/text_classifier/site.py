@@ -4,10 +4,13 @@ import hashlib
 import mimetypes
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bentos.text_classifier import api_page, openapi
+from bentos.text_classifier.api_keys import ApiScope
 from bentos.text_classifier.asgi import Headers, Request, Response
-from bentos.text_classifier.bodies import encode
+from bentos.text_classifier.route import Route
+from bentos.text_classifier.wire import encode
 
 WEB = Path(__file__).parent / "web"
 
@@ -36,10 +39,13 @@ _STYLED: Headers = [
 
 
 class Page:
-    """One file and its headers."""
+    """One file and its headers; a key must be for `scope`, everybody may ask when None."""
 
-    def __init__(self, content: bytes, kind: str, headers: Headers | None = None) -> None:
+    def __init__(
+        self, content: bytes, kind: str, headers: Headers | None = None, scope: ApiScope | None = "predict"
+    ) -> None:
         self.content = content
+        self.scope: ApiScope | None = scope
         self.etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'.encode()
         charset = "; charset=utf-8" if kind.startswith("text/") or kind.endswith("javascript") else ""
         self.headers: Headers = [(b"content-type", f"{kind}{charset}".encode()), (b"etag", self.etag), *_HEADERS]
@@ -57,19 +63,23 @@ def pages(folder: Path = WEB) -> dict[str, Page]:
     for file in sorted(folder.rglob("*")):
         if file.is_file():
             kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-            found["/" + file.relative_to(folder).as_posix()] = Page(file.read_bytes(), kind, _POLICY)
+            # Files hold no data. The page's address does ask, so that a browser lets a person type the key.
+            scope = "predict" if kind == "text/html" else None
+            found["/" + file.relative_to(folder).as_posix()] = Page(file.read_bytes(), kind, _POLICY, scope)
     if "/index.html" in found:
         found["/"] = found["/index.html"]
     return found
 
 
-def api_pages(model: str, version: str, labels: Sequence[str], max_texts: int) -> dict[str, Page]:
+def api_pages(
+    routes: Sequence[Route[Any, Any]], model: str, version: str, labels: Sequence[str], max_texts: int
+) -> dict[str, Page]:
     """The OpenAPI document, for tools, for people and as BentoML's clients read it."""
-    document = openapi.document(model, version, labels, max_texts)
+    document = openapi.document(routes, model, version, labels, max_texts)
     described = Page(encode(document), "application/json")
     return {
         "/openapi.json": described,
         "/docs.json": described,
         "/docs": Page(api_page.page(document), "text/html", _STYLED),
-        "/schema.json": Page(encode(openapi.bentoml_schema(model)), "application/json"),
+        "/schema.json": Page(encode(openapi.bentoml_schema(routes, model)), "application/json"),
     }

@@ -1,23 +1,26 @@
 """`POST /predict/stream`: a text a line in, a prediction a line out, for any number of rows in constant memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from urllib.parse import parse_qs
 
 import msgspec
 
 from bentos.text_classifier.asgi import Request, Response, Stream
-from bentos.text_classifier.bodies import OnlyLabels, PredictBody, Threshold, TopK, decode, refusal
+from bentos.text_classifier.bodies import OnlyLabels, PredictBody, Threshold, TopK
+from bentos.text_classifier.costs import ONE_TEXT, check_text, options_of
 from bentos.text_classifier.decoding import Options, Prediction
-from bentos.text_classifier.handlers import check_texts, options_of
 from bentos.text_classifier.intake import late
 from bentos.text_classifier.problems import Problem, ProblemDetails, busy
+from bentos.text_classifier.route import NDJSON
 from bentos.text_classifier.runtime import Runtime
-
-NDJSON = b"application/x-ndjson"
+from bentos.text_classifier.wire import decode, refusal
 
 _GROUP = 128
-"""Lines submitted together."""
+"""Lines submitted together, where their answers are small."""
+
+_GROUP_BYTES = 1_000_000
+"""What the answers of more than one line may take together, so that many labels a line multiply nothing."""
 
 _AHEAD = 2
 """Groups at work at one time, so that the model need not wait for lines to be read and written."""
@@ -51,11 +54,11 @@ class StreamedRefusal(msgspec.Struct):
 _LINE = msgspec.json.Decoder(StreamLine | str)
 
 
-async def stream(runtime: Runtime, request: Request, body: bytes) -> Response | Stream:
+async def stream(runtime: Runtime, request: Request, body: None) -> Response | Stream:
     options = options_of(runtime, _query(request))
     if runtime.streams >= runtime.settings.max_streams:
         raise busy(1)
-    headers = [(b"content-type", NDJSON), (b"x-bento", runtime.identity.bento.encode())]
+    headers = [(b"content-type", NDJSON.encode()), (b"x-bento", runtime.identity.bento.encode())]
     return Stream(_answers(runtime, request, options), headers)
 
 
@@ -82,14 +85,15 @@ def _value(name: str, values: list[str]) -> str | list[str]:
     return values[0]
 
 
-async def _answers(runtime: Runtime, request: Request, options: Options) -> AsyncIterator[bytes]:
+async def _answers(runtime: Runtime, request: Request, options: Options) -> AsyncGenerator[bytes, None]:
     runtime.streams += 1
     working: list[asyncio.Task[bytes]] = []
     number = 0
+    size = max(1, min(_GROUP, _GROUP_BYTES // runtime.sizes.prediction(options)))
     try:
         async for lines in _lines(request, int(runtime.settings.max_body_mb * 1e6), runtime.settings.max_pause_seconds):
-            for start in range(0, len(lines), _GROUP):
-                group = lines[start : start + _GROUP]
+            for start in range(0, len(lines), size):
+                group = lines[start : start + size]
                 working.append(asyncio.create_task(_group(runtime, request, options, group, number + start + 1)))
                 if len(working) == _AHEAD:
                     yield await working.pop(0)
@@ -97,9 +101,8 @@ async def _answers(runtime: Runtime, request: Request, options: Options) -> Asyn
             # Whoever sends a line and waits for its answer must get it before sending more.
             while working:
                 yield await working.pop(0)
-    except TimeoutError:
-        refusal_of_the_rest = StreamedRefusal(number + 1, late(runtime.settings.max_pause_seconds).details)
-        yield msgspec.json.encode(refusal_of_the_rest) + b"\n"
+    except Problem as of_the_rest:
+        yield msgspec.json.encode(StreamedRefusal(number + 1, of_the_rest.details)) + b"\n"
     finally:
         runtime.streams -= 1
         for task in working:
@@ -110,46 +113,66 @@ async def _lines(request: Request, longest: int, pause: float) -> AsyncIterator[
     """The whole lines of each piece of the body; a last one may lack its newline.
 
     Raises:
-        TimeoutError: nothing came for `pause` seconds.
+        Problem: 408 when nothing came for `pause` seconds, 413 when more came than the caller may send.
     """
-    rest = b""
+    # Joined once: a line that comes in many small pieces must not be copied with each.
+    rest: list[bytes] = []
+    size = received = 0
     chunks = request.chunks()
-    while (chunk := await asyncio.wait_for(anext(chunks, None), pause)) is not None:
-        *lines, rest = (rest + chunk).split(b"\n")
-        if len(rest) > longest:
+    while (chunk := await _within(pause, anext(chunks, None))) is not None:
+        received += len(chunk)
+        if request.caller is not None:
+            request.caller.check_size(received)
+        first, *lines = chunk.split(b"\n")
+        rest.append(first)
+        size += len(first)
+        if lines:
+            lines.insert(0, b"".join(rest))
+            rest = [lines.pop()]
+            size = len(rest[0])
+        if size > longest:
             # Without its end it can be neither answered nor skipped.
-            yield [*lines, rest[:longest]]
+            yield [*lines, b"".join(rest)[:longest]]
             return
         if lines:
             yield lines
-    if rest:
-        yield [rest]
+    if size:
+        yield [b"".join(rest)]
+
+
+async def _within(seconds: float, chunk: Awaitable[bytes | None]) -> bytes | None:
+    try:
+        return await asyncio.wait_for(chunk, seconds)
+    except TimeoutError:
+        raise late(seconds) from None
 
 
 async def _group(runtime: Runtime, request: Request, options: Options, lines: list[bytes], first: int) -> bytes:
     answers: list[StreamedPrediction | StreamedRefusal] = []
     texts: list[str] = []
     numbers: list[int] = []
-    for number, text in _read(runtime, lines, first):
+    for number, text in _read(runtime, request, lines, first):
         if isinstance(text, Problem):
             answers.append(StreamedRefusal(number, text.details))
         else:
             texts.append(text)
             numbers.append(number)
-    for number, prediction in zip(numbers, await runtime.predict(request, texts, options, patient=True), strict=True):
-        prediction.id = f"{request.id}-{number}"
+    predictions = await runtime.predict(request, texts, options, patient=True, numbers=numbers)
+    for number, prediction in zip(numbers, predictions, strict=True):
         answers.append(StreamedPrediction(**msgspec.structs.asdict(prediction), line=number))
     answers.sort(key=lambda answer: answer.line)
     return b"".join(msgspec.json.encode(answer) + b"\n" for answer in answers)
 
 
-def _read(runtime: Runtime, lines: list[bytes], first: int) -> Iterator[tuple[int, str | Problem]]:
+def _read(runtime: Runtime, request: Request, lines: list[bytes], first: int) -> Iterator[tuple[int, str | Problem]]:
     for number, line in enumerate(lines, first):
         if not line.strip():
             continue
         try:
             read = decode_line(line)
-            check_texts(runtime, [read], "text")
+            check_text(runtime, read)
+            if request.caller is not None:
+                request.caller.spend(ONE_TEXT)
             yield number, read
         except Problem as problem:
             yield number, problem

@@ -14,17 +14,31 @@ _UNSPACED = re.compile(f"[{UNSPACED}]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # Controls and zero-width marks carry no meaning for a label, but ZWJ and ZWNJ do in Indic and Persian words.
 _INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2060\ufeff\u00ad]")
+# Normalising sorts the marks that follow a letter in a time that grows with the square of their number: 100,000 of them
+# would take a minute. Unicode's stream-safe form has at most 30. Every mark is neither a word nor a space.
+_MOST_MARKS = 30
+_PERHAPS_MARKS = re.compile(rf"[^\w\s\x00-\x7f]{{{_MOST_MARKS + 1},}}")
 
 
 def clean(text: str) -> str:
     """`text` as every encoder sees it: valid Unicode, composed, one space between words.
 
-    Lone surrogates become U+FFFD, invisible marks go. Case and width stay.
+    Lone surrogates become U+FFFD, invisible marks go, and of combining marks those beyond 30 in a row. Case and width
+    stay.
     """
     if not (text.isascii() and text.isprintable()):
         text = _SURROGATES.sub("\ufffd", text)
-        text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+        text = unicodedata.normalize("NFC", _PERHAPS_MARKS.sub(_few_marks, _INVISIBLE.sub("", text)))
     return " ".join(text.split())
+
+
+def _few_marks(run: re.Match[str]) -> str:
+    kept, marks = [], 0
+    for character in run.group():
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks <= _MOST_MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 def fold(text: str) -> str:

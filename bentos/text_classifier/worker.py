@@ -20,12 +20,19 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from bentos.text_classifier.cpus import share
 from bentos.text_classifier.network import API_KEYS_VARIABLE, is_loopback, tls
 from bentos.text_classifier.personal_data import mask_logs
-from bentos.text_classifier.process import counters_folder, limit_libraries, raise_descriptor_limit, settle_memory
-from bentos.text_classifier.settings import SETTINGS, SettingsError, load_settings, model_folder
+from bentos.text_classifier.process import (
+    counters_folder,
+    keep_private,
+    limit_libraries,
+    raise_descriptor_limit,
+    settle_memory,
+)
+from bentos.text_classifier.settings import SETTINGS, SettingsError, connection_limits, load_settings, model_folder
 
 logger = logging.getLogger("bentos.text_classifier")
 
@@ -35,13 +42,11 @@ GRACE_SECONDS = 3.0
 FINISH_SECONDS = 30.0
 """How long requests at work may take after that."""
 
-KEEP_ALIVE_SECONDS = 75
-"""Idle connections are kept longer than clients and proxies usually do, so that these close first."""
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Serves until a signal ends it; the exit status."""
     started = time.monotonic()
+    keep_private()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
     options = _parser().parse_args(arguments)
     folder = options.model or model_folder()
@@ -62,8 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     import uvicorn
 
     from bentos.text_classifier.access import guard_from_environment
-    from bentos.text_classifier.app import Application
-    from bentos.text_classifier.protocol import HttpProtocol
+    from bentos.text_classifier.app import PROBES, Application
+    from bentos.text_classifier.connections import Connections
+    from bentos.text_classifier.protocol import bounded
     from bentos.text_classifier.relay import RULE_VARIABLE, Relay
 
     counters = options.counters or counters_folder()
@@ -78,15 +84,26 @@ def main(arguments: list[str] | None = None) -> int:
     rule = os.environ.get(RULE_VARIABLE)
     served = Relay(application, Path(rule), lambda: not application.ready) if rule else application
     listener = _listener(options)
+    protocol = bounded(Connections(connection_limits(settings), PROBES))
 
     class Worker(uvicorn.Server):
         """uvicorn with a readiness report and a drain that cannot race with requests."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
+            await super().startup([])
+            # uvicorn leaves a client a minute for its part of the handshake, in which it is no connection yet.
+            patience: dict[str, Any] = {"ssl_handshake_timeout": settings.max_head_seconds} if self.config.ssl else {}
+            loop = asyncio.get_running_loop()
+            for one in sockets or []:
+                self.servers.append(
+                    await loop.create_server(self._connection, sock=one, ssl=self.config.ssl, backlog=2048, **patience)
+                )
             settle_memory()
             if not self.should_exit and options.ready_fd is not None:
                 _tell(options.ready_fd, listener, time.monotonic() - started)
+
+        def _connection(self) -> asyncio.Protocol:
+            return protocol(self.config, self.server_state, self.lifespan.state)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             for server in self.servers:
@@ -100,15 +117,13 @@ def main(arguments: list[str] | None = None) -> int:
     config = uvicorn.Config(
         served,
         loop="uvloop",
-        http=HttpProtocol,
+        http=protocol,
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=2048,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(FINISH_SECONDS),
         **tls(os.environ),
     )
@@ -131,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     place.add_argument("--fd", type=int, help="listening socket to accept from")
     place.add_argument("--port", type=int, help="port to listen at; 0 for a free one")
     parser.add_argument("--host", default="127.0.0.1", help="address for --port")
-    parser.add_argument("--open", action="store_true", help="let --host be no loopback address without API keys")
+    parser.add_argument("--open", action="store_true", help="allow addresses other than loopback without API keys")
     parser.add_argument("--model", type=Path, help="model folder")
     parser.add_argument("--settings", type=Path, help="service.json; beside the model folder when not given")
     parser.add_argument("--bento", help="tag that answers name")

@@ -6,9 +6,9 @@ from typing import IO
 
 import pyarrow as pa
 
+from tasks.base.errors import InputError
 from tasks.batch.answers import Answerer
-from tasks.batch.worker import Start, Work
-from tasks.errors import InputError
+from tasks.batch.processes import Start, Work
 
 
 def main() -> None:

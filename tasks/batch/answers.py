@@ -2,52 +2,66 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import inspect
 
-from bentos.text_classifier.decoding import Options, Prediction
+from bentos.text_classifier.decoding import Options, Prediction, decoder_of
 from bentos.text_classifier.manifest import MANIFEST, Manifest, parse
 from bentos.text_classifier.model import ModelError, TextModel
 from bentos.text_classifier.predictor import Predictor
-from tasks.errors import InputError
-from tasks.sealed_files import sealing_key, written_whole
-from tasks.settings import BatchSettings
+from tasks.base.errors import InputError
+from tasks.base.settings import BatchSettings
+from tasks.data.sealed_files import sealing_key, written_whole
 
-_LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
-_SPANS = pa.list_(
-    pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string()), ("score", pa.float32())])
-)
+_PLAIN: dict[type[inspect.Type], pa.DataType] = {
+    inspect.StrType: pa.string(),
+    inspect.FloatType: pa.float32(),
+    inspect.IntType: pa.int32(),
+    inspect.BoolType: pa.bool_(),
+}
 
 
 def answer_schema(manifest: Manifest, extra: Sequence[str]) -> pa.Schema:
-    """The columns of the output."""
-    spans = [("spans", _SPANS)] if manifest.task == "tagging" else []
+    """The columns of the output: every answer's, and the one that holds the whole answer of this kind of task."""
+    answered = dict.fromkeys(("label", "score", "labels", decoder_of(manifest).answer, "in_scope"))
+    fields = cast(inspect.StructType, inspect.type_info(Prediction)).fields
+    types = {field.name: _column(field.type) for field in fields}
     return pa.schema(
         [
             ("source", pa.string()),
             ("line", pa.int64()),
             *((name, pa.string()) for name in extra),
             ("text", pa.large_string()),
-            ("label", pa.string()),
-            ("score", pa.float32()),
-            ("labels", _LABELS),
-            *spans,
-            ("in_scope", pa.bool_()),
+            *((name, types[name]) for name in answered),
             ("error", pa.string()),
         ],
         metadata={"model": f"{manifest.name}:{manifest.version}"},
     )
 
 
+def _column(kind: inspect.Type) -> pa.DataType:
+    """How a field of an answer is stored; empty where it may be missing."""
+    if isinstance(kind, inspect.UnionType):
+        return _column(next(one for one in kind.types if not isinstance(one, inspect.NoneType)))
+    if isinstance(kind, inspect.ListType):
+        return pa.list_(_column(kind.item_type))
+    if isinstance(kind, inspect.StructType):
+        return pa.struct([(field.name, _column(field.type)) for field in kind.fields])
+    return _PLAIN[type(kind)]
+
+
 def read_manifest(model: Path) -> Manifest:
-    """The manifest of a model folder; raises InputError when there is none."""
+    """The manifest of a model folder; raises InputError when there is none, or of a kind that is not known here."""
     try:
-        return parse((model / MANIFEST).read_bytes())
-    except (OSError, msgspec.MsgspecError) as error:
-        raise InputError(f"{model} is no model folder: {error}") from error
+        manifest = parse((model / MANIFEST).read_bytes())
+        decoder_of(manifest)
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
+        raise InputError(f"{model} is no model folder that can be used: {error}") from error
+    return manifest
 
 
 class Answerer:
@@ -64,7 +78,7 @@ class Answerer:
             raise InputError(f"{model}: {error}") from error
         manifest = self.model.manifest
         self.settings = settings
-        top_k = settings.top_k or (1 if manifest.task == "single" else len(manifest.labels))
+        top_k = settings.top_k or self.model.decoder.top_k(manifest)
         self.options = Options(top_k, settings.threshold, frozenset(settings.labels) or None)
         self._predictor = Predictor(self.model)
         self._key = sealing_key(settings.seal) if settings.seal else None
@@ -113,7 +127,4 @@ class Answerer:
 
 def _values(answers: list[Prediction | None], name: str) -> list[Any]:
     """One field of every answer, as Arrow takes it."""
-    values = [getattr(answer, name) if answer else None for answer in answers]
-    if name in ("labels", "spans"):
-        return [None if value is None else [msgspec.structs.asdict(one) for one in value] for value in values]
-    return values
+    return [msgspec.to_builtins(getattr(answer, name)) if answer else None for answer in answers]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.settings import SourceSettings
-from tasks.sources import Reading, source_of
+from tasks.base.settings import SourceSettings
+from tasks.data.sources import Reading, source_of
 
 CHUNK_CHARACTERS = 4_000_000
 """A chunk ends early when its texts hold more, so that long texts do not fill the memory."""

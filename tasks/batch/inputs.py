@@ -3,11 +3,11 @@
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
+from tasks.base.errors import InputError
 from tasks.batch.output import FORMATS, format_suffix
-from tasks.errors import InputError
-from tasks.sealed_files import SUFFIX
-from tasks.sources import source_of
-from tasks.sources.files import Files, find_files
+from tasks.data.sealed_files import SUFFIX
+from tasks.data.sources import source_of
+from tasks.data.sources.files import Files, find_files
 
 
 def outputs_of(source: str, output: Path, format: str, *, sealed: bool = False) -> list[tuple[str, Path]]:

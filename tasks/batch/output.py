@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -12,9 +12,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from bentos.text_classifier.keys import KeyProblem, KeyProvider
-from tasks.errors import InputError
-from tasks.sealed_files import KEY_VARIABLE, SUFFIX, opened_when_sealed, sealing_key, written_whole
-from tasks.settings import BatchSettings
+from tasks.base.errors import InputError
+from tasks.base.settings import BatchSettings
+from tasks.data.formulas import disarmed, disarmed_names
+from tasks.data.sealed_files import KEY_VARIABLE, SUFFIX, opened_when_sealed, sealing_key, written_whole
 
 Write = Callable[[IO[bytes], pa.Schema, Iterator[pa.Table]], None]
 
@@ -106,18 +107,35 @@ def keys_of(output: Path, settings: BatchSettings, data_key: str | None) -> Outp
     return OutputKeys(sealing_key(source), waiting, probe.name)
 
 
-def join(parts: Sequence[Path], schema: pa.Schema, output: Path, keys: OutputKeys | None = None) -> int:
-    """Writes the parts' rows to `output` in their order, whole or not at all; the number of rows with an error."""
-    errors = 0
+class Joined(NamedTuple):
+    """The rows with an error, and the cells that a spreadsheet would have run as formulas."""
+
+    errors: int
+    disarmed: int
+
+
+def join(
+    parts: Sequence[Path], schema: pa.Schema, output: Path, keys: OutputKeys | None = None, *, csv_raw: bool = False
+) -> Joined:
+    """Writes the parts' rows to `output` in their order, whole or not at all.
+
+    Args:
+        csv_raw: leave what a spreadsheet would run as it is.
+    """
+    errors = cells = 0
+    harmless = format_suffix(output) == ".csv" and not csv_raw
 
     def tables() -> Iterator[pa.Table]:
-        nonlocal errors
+        nonlocal errors, cells
         for part in parts:
             with part.open("rb") as stored, opened_when_sealed(stored, str(part), keys and keys.waiting) as stream:
                 table = pq.read_table(stream, schema=schema)
             errors += table.num_rows - table.column("error").null_count
+            if harmless:
+                table, found = disarmed(table)
+                cells += found
             yield table
 
-    with written_whole(output, keys and keys.recipient) as sink:
-        format_of(output)(sink, schema, tables())
-    return errors
+    with written_whole(output, keys and keys.recipient, asked=True) as sink:
+        format_of(output)(sink, disarmed_names(schema) if harmless else schema, tables())
+    return Joined(errors, cells)

@@ -14,14 +14,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from bentos.text_classifier.cpus import share
+from tasks.base.errors import InputError, PipelineError
+from tasks.base.manifests import Record, content_of
+from tasks.base.settings import BatchSettings, SourceSettings
+from tasks.base.state import make_asked
 from tasks.batch.answers import answer_schema, read_manifest
 from tasks.batch.chunks import digest, read_chunks
 from tasks.batch.output import format_of, join, keys_of
-from tasks.batch.worker import Submit, answering
-from tasks.errors import InputError, PipelineError
-from tasks.manifests import Record, content_of
-from tasks.settings import BatchSettings, SourceSettings
-from tasks.sources import shown
+from tasks.batch.processes import Submit, answering
+from tasks.data.sources import shown
 
 Progress = Callable[[int, str], None]
 """Called with the rows done so far and a short text."""
@@ -72,13 +73,15 @@ def batch_predict(
         raise InputError(f"labels: {unknown[0]!r} is none of the model's labels: {', '.join(manifest.labels[:20])}.")
     parts = output.with_name(f"{output.name}.parts")
     try:
-        parts.mkdir(parents=True, exist_ok=True)
+        make_asked(output.parent)
+        parts.mkdir(exist_ok=True)
         with read_chunks(source, settings.chunk_rows) as (chunks, reading):
             run = _Run(parts, content_of(model, settings.answer_key(), keys and keys.name), progress)
             run.predict(chunks, model, working)
         if not run.parts:
             raise InputError(f"{shown(source.source)}: there is a header but no row below it.")
-        errors = join(run.parts, answer_schema(manifest, source.extra_columns), output, keys)
+        schema = answer_schema(manifest, source.extra_columns)
+        joined = join(run.parts, schema, output, keys, csv_raw=settings.csv_raw)
     except OSError as error:
         raise PipelineError(
             f"{output} cannot be written: {error.strerror or error}. Free some space or check the permissions; "
@@ -92,10 +95,19 @@ def batch_predict(
         output=output,
         model=f"{manifest.name}:{manifest.version}",
         rows=run.rows,
-        errors=errors,
+        errors=joined.errors,
         kept=run.kept,
-        notes=reading.notes,
+        notes=[*reading.notes, *_said_of(joined.disarmed)],
     )
+
+
+def _said_of(disarmed: int) -> list[str]:
+    if not disarmed:
+        return []
+    return [
+        f"{disarmed:,} cells that a spreadsheet would run as formulas (they begin with = + - @, a tab or a line's end)"
+        " got an apostrophe in front; --csv-raw leaves them as they are"
+    ]
 
 
 class _Run:

@@ -2,8 +2,9 @@
 
 import re
 
+from tasks.base.pages.templates import templates
+from tasks.kinds.registry import KINDS
 from tasks.report.findings import findings
-from tasks.report.page import templates
 from tasks.report.run import RunReport, hashes
 
 _MARKS = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")
@@ -17,7 +18,13 @@ def model_card(run: RunReport) -> str:
     environment = templates()
     environment.filters["md"] = escape
     card = environment.get_template("card.md")
-    return card.render(run=run, findings=findings(run, released=True), hashes=hashes(run, released=True))
+    dataset = run.dataset
+    return card.render(
+        run=run,
+        intended=KINDS[dataset.task].intended.format(labels=len(dataset.labels)) if dataset else "",
+        findings=findings(run, released=True),
+        hashes=hashes(run, released=True),
+    )
 
 
 def escape(value: object) -> str:

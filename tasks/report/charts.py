@@ -5,16 +5,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from tasks.report.svg import (
-    Frame,
-    drawing,
-    log_ticks,
-    number_ticks,
-    padded,
-    percent_ticks,
-    short,
-    text,
-)
+from tasks.base.pages.svg import Frame, drawing, log_ticks, number_ticks, padded, percent_ticks, short, text
 
 SERIES = 8
 """Colours that the style sheet knows: classes s0 to s7."""

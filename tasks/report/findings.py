@@ -2,23 +2,10 @@
 
 from typing import NamedTuple
 
-from tasks.manifests import Evaluation, Figure
+from tasks.base.manifests import Evaluation
+from tasks.base.pages.wording import interval, percent
+from tasks.candidates.select import pareto
 from tasks.report.run import RunReport
-from tasks.select import pareto
-
-_NAMES = {
-    "macro_f1": "macro F1",
-    "micro_f1": "micro F1",
-    "weighted_f1": "weighted F1",
-    "span_f1": "span F1",
-    "macro_precision": "macro precision",
-    "macro_recall": "macro recall",
-    "matthews": "Matthews correlation",
-    "log_loss": "log loss",
-    "roc_auc": "ROC-AUC",
-    "pr_auc": "PR-AUC",
-    "expected_calibration_error": "calibration error",
-}
 
 _WELL_CALIBRATED = 0.02
 
@@ -28,15 +15,6 @@ class Finding(NamedTuple):
 
     level: str
     text: str
-
-
-def metric_name(name: str) -> str:
-    """A metric's name as people write it."""
-    return _NAMES.get(name, name.replace("_", " "))
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{value:.{digits}%}"
 
 
 def headline(run: RunReport) -> str:
@@ -51,15 +29,11 @@ def headline(run: RunReport) -> str:
     )
 
 
-def interval(figure: Figure) -> str:
-    return f"{100 * figure.low:.1f} to {figure.high:.1%}"
-
-
 def findings(run: RunReport, *, released: bool = False) -> list[Finding]:
     """What stands out, the worst first.
 
     Args:
-        released: they leave the house with the model; what a privacy budget does not cover is left out.
+        released: they leave the organisation with the model; what a privacy budget does not cover is left out.
     """
     found = [*_of_gate(run), *_of_choice(run)]
     if not (released and run.privacy):
@@ -107,7 +81,7 @@ def _of_privacy(run: RunReport) -> list[Finding]:
             "note",
             f"Training was differentially private: epsilon {run.privacy.epsilon:.2f} at delta {run.privacy.delta:.1e} "
             f"for a training row, by noise of {run.privacy.noise:.2f} times the clip of {run.privacy.clip:g} in each "
-            f"of {run.privacy.steps} steps. The model scores {percent(chosen.score)} on the validation part; "
+            f"of {run.privacy.steps} steps. The model scores {percent(chosen.score)} on the validation set; "
             f"without the noise it would score {percent(chosen.settings['score_without_noise'])}.",
         )
     ]
@@ -117,11 +91,13 @@ def _of_choice(run: RunReport) -> list[Finding]:
     """What more time or size would buy."""
     if run.selection is None:
         return []
-    chosen = run.selection.chosen
+    again = run.selection.chosen
+    # A model that was trained again has a score of other rows than the candidates it was chosen from.
+    chosen = next((one for one in run.selection.candidates if one.name == again.name), again)
     return [
         Finding(
             "note",
-            f"{row['name']} scored {100 * (row['score'] - chosen.score):.1f} points more on the validation part, at "
+            f"{row['name']} scored {100 * (row['score'] - chosen.score):.1f} points more on the validation set, at "
             f"{_cost(row['latency_ms'], row['size_bytes'])} instead of {_cost(chosen.latency_ms, chosen.size_bytes)}.",
         )
         for row in pareto(run.selection.candidates)

@@ -1,7 +1,6 @@
 """The report as one self-contained HTML page."""
 
 import csv
-import re
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -9,15 +8,15 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
-from tasks.kinds import KINDS
+from tasks.base.files import write_whole
+from tasks.base.pages.templates import templates
+from tasks.base.pages.wording import metric_name
+from tasks.candidates.select import pareto
+from tasks.kinds.registry import KINDS
 from tasks.report import charts
-from tasks.report.findings import findings, headline, metric_name, percent
+from tasks.report.findings import findings, headline
 from tasks.report.run import RunReport, hashes
-from tasks.select import pareto
-from tasks.serving.record import write_whole
 
 MOST_ROWS = 30
 """Of a table of texts."""
@@ -26,7 +25,6 @@ MOST_CURVES = 8
 """Candidates in the learning curves, best first."""
 
 _WEAKEST = 10
-_JOINTS = re.compile(r"([_/.:-])(?=\w)")
 
 
 def report(run: RunReport, folder: Path) -> Path:
@@ -38,20 +36,6 @@ def report(run: RunReport, folder: Path) -> Path:
     path = folder / "report.html"
     write_whole(path, page)
     return path
-
-
-def templates() -> Environment:
-    """The templates of the pages and the model card, HTML escaped; a name that the view lacks is an error."""
-    environment = Environment(
-        loader=PackageLoader("tasks", "pages"),
-        autoescape=lambda name: bool(name and name.endswith(".html")),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "metric": metric_name, "bytes": _bytes, "cut": _cut, "name": _name}
-    environment.filters["score"] = lambda value: ">99.9%" if value > 0.999 else percent(value)
-    return environment
 
 
 def view(run: RunReport) -> dict[str, Any]:
@@ -159,22 +143,3 @@ def mistakes(predictions: Path, most: int = 15) -> list[dict[str, Any]]:
 
 def _curve_name(name: str) -> str:
     return "training loss" if name == "loss" else f"validation {metric_name(name)}"
-
-
-def _bytes(size: float) -> str:
-    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
-
-
-def _cut(value: object, most: int = 160) -> str:
-    written = ", ".join(map(_item, value)) or "nothing" if isinstance(value, list) else str(value)
-    return written if len(written) <= most else written[: most - 1] + "…"
-
-
-def _item(item: object) -> str:
-    """One of several labels; of a span its label and place."""
-    return f"{item['label']} {item['start']}–{item['end']}" if isinstance(item, dict) else str(item)
-
-
-def _name(label: object, most: int = 80) -> Markup:
-    """A label that may break after its own joints rather than in the middle of a word."""
-    return Markup(_JOINTS.sub(r"\1<wbr>", str(escape(_cut(label, most)))))

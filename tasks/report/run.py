@@ -10,8 +10,9 @@ import msgspec
 from pydantic import AfterValidator, Field
 
 from bentos.text_classifier.manifest import Privacy
-from tasks.errors import PipelineError
-from tasks.manifests import (
+from tasks.base.errors import PipelineError
+from tasks.base.files import write_whole
+from tasks.base.manifests import (
     Checked,
     Converted,
     Dataset,
@@ -24,9 +25,9 @@ from tasks.manifests import (
     Table,
     Verdict,
 )
-from tasks.select import pareto
-from tasks.serving.record import write_whole
-from tasks.sources import shown
+from tasks.base.state import hand_over, make_asked
+from tasks.candidates.select import pareto
+from tasks.data.sources import shown
 
 
 def _shown_within(value: Any) -> Any:
@@ -93,15 +94,22 @@ def as_json(run: RunReport) -> dict[str, Any]:
     return finite(content)
 
 
-def write_json(run: RunReport, path: Path) -> None:
+def write_json(run: RunReport, path: Path, *, asked: bool = False) -> None:
     """Writes `as_json(run)` as strict JSON; the file appears whole or not at all.
+
+    Args:
+        asked: a person named the path; see `tasks.base.state`.
 
     Raises:
         PipelineError: `path` cannot be written.
     """
     content = json.dumps(as_json(run), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     try:
+        if asked:
+            make_asked(path.parent)
         write_whole(path, content)
+        if asked:
+            hand_over(path)
     except OSError as error:
         raise PipelineError(f"the report cannot be written to {path}: {error.strerror}") from error
 
@@ -191,6 +199,7 @@ def _test(evaluation: Evaluation, run: RunReport) -> dict[str, Any]:
         "slices": evaluation.slices,
         "scope": evaluation.scope,
         "label_errors": evaluation.label_errors,
+        "left_out": evaluation.left_out,
     }
 
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from bentos.text_classifier.encoding import GramEncoder
-from bentos.text_classifier.manifest import GRAPH, MANIFEST, GramSettings, Manifest, TaskName, TokenSettings, dump
+from bentos.text_classifier.manifest import GRAPH, MANIFEST, GramSettings, Manifest, TokenSettings, dump
 
 WORDS = {
     "science": ["atom", "cell", "orbit", "theory", "molecule"],
@@ -27,7 +27,7 @@ STRENGTH = 4.0
 
 
 def grams_folder(
-    folder: Path, *, task: TaskName = "single", version: str = "v1", words: dict[str, list[str]] | None = None
+    folder: Path, *, task: str = "single", version: str = "v1", words: dict[str, list[str]] | None = None
 ) -> Path:
     """A bag of word n-grams: Gather, weighted sum, bias. Writes into `folder` and returns it."""
     words = words or WORDS
@@ -55,7 +55,7 @@ def grams_folder(
 
 
 def tokens_folder(
-    folder: Path, *, task: TaskName = "single", version: str = "v1", words: dict[str, list[str]] | None = None
+    folder: Path, *, task: str = "single", version: str = "v1", words: dict[str, list[str]] | None = None
 ) -> Path:
     """A word tokenizer and the mean of its embeddings, padding included. Writes into `folder` and returns it."""
     words = words or WORDS
@@ -96,7 +96,7 @@ def _table(words: dict[str, list[str]], blank_rows: int) -> np.ndarray:
     return np.array(rows, np.float32)
 
 
-def _bias(task: TaskName, labels: int) -> np.ndarray:
+def _bias(task: str, labels: int) -> np.ndarray:
     # The first label is the most likely one of a text without known words; in a multi-label answer none is.
     return np.array([-2.0] * labels if task == "multi" else [0.1] + [0.0] * (labels - 1), np.float32)
 
@@ -115,7 +115,7 @@ def _write(
     settings: GramSettings | TokenSettings,
     encoder: bytes,
     words: dict[str, list[str]],
-    task: TaskName,
+    task: str,
     version: str,
 ) -> Path:
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,20 +2,27 @@
 
 import json
 import os
+import resource
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+import httpx
+import psutil
 from starlette.testclient import TestClient
 
 from bentos.text_classifier.app import Application
 from bentos.text_classifier.network import CERTIFICATE_VARIABLE
 from bentos.text_classifier.settings import ServiceSettings
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @contextmanager
@@ -37,7 +44,7 @@ class Process(NamedTuple):
         return int(str(self.told["port"]))
 
     def connected(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=120)
 
     def said(self, content: bytes) -> bytes:
         """The beginning of what is said to these bytes; nothing when the connection is broken off."""
@@ -69,12 +76,19 @@ def worker(
     *arguments: str,
     listener: int | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
+    descriptors: int | None = None,
 ) -> Iterator[Process]:
     """A ready worker process, on a free port or on an inherited listening socket; ended with SIGTERM.
 
     Args:
         environment: variables beside this process's own.
+        descriptors: how many it may open; as many as this process when None.
     """
+
+    def limited() -> None:
+        assert descriptors
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
     hear, tell = os.pipe()
     place = ["--port", "0"] if listener is None else ["--fd", str(listener)]
     passed = (tell,) if listener is None else (tell, listener)
@@ -87,6 +101,7 @@ def worker(
             stdout=stream,
             stderr=stream,
             env=os.environ | dict(environment),
+            preexec_fn=limited if descriptors else None,
         )
     os.close(tell)
     try:
@@ -98,4 +113,40 @@ def worker(
         yield Process(f"{scheme}://127.0.0.1:{told['port']}", process, told, log)
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
+
+
+@contextmanager
+def bentoml_served(folder: Path, home: Path) -> Iterator[tuple[str, list[int]]]:
+    """`bentoml serve` with the model in `folder`, ready: its address and its workers' process ids."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    environment = os.environ | {
+        "BENTOML_HOME": str(home),
+        "TEXT_CLASSIFIER_MODEL": str(folder),
+        "TEXT_CLASSIFIER_RECORDS": str(home / "records"),
+    }
+    service = "bentos.text_classifier.service:TextClassifier"
+    command = [sys.executable, "-m", "bentoml", "serve", service, "--port", str(port)]
+    log = home / "log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stream, stderr=stream)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 240
+        while not _ready(url):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        children = psutil.Process(process.pid).children(recursive=True)
+        yield url, [child.pid for child in children if "_bentoml_impl.worker.service" in child.cmdline()]
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(120)
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False

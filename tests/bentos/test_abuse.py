@@ -22,7 +22,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 
 def answers(served: Process) -> bool:
-    with httpx.Client(base_url=served.url, trust_env=False, timeout=20) as client:
+    with httpx.Client(base_url=served.url, trust_env=False, timeout=120) as client:
         answer = client.post("/predict", json={"texts": [sentence("food")]})
     return answer.json()["predictions"][0]["label"] == "food"
 

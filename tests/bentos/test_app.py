@@ -10,13 +10,14 @@ import pytest
 from onnx import numpy_helper
 from starlette.testclient import TestClient
 
+from bentos.text_classifier.api_keys import ApiScope
 from bentos.text_classifier.app import Application
 from bentos.text_classifier.asgi import Request, Response
-from bentos.text_classifier.handlers import Handler
 from bentos.text_classifier.manifest import GRAPH
 from bentos.text_classifier.model import ModelError, TextModel
 from bentos.text_classifier.predictor import open_model
 from bentos.text_classifier.problems import Problem
+from bentos.text_classifier.route import Cost, Route
 from bentos.text_classifier.settings import ServiceSettings, SettingsError, load_settings
 from tests.bentos.model_folder import WORDS, grams_folder, sentence, tokens_folder
 from tests.bentos.serving import client
@@ -131,10 +132,15 @@ REFUSED = {
     "no UTF-8": (b'{"texts": ["\xff"]}', 400, None),
     "nothing": (b"", 400, None),
     "deep nesting": (b'{"texts": ' + b"[" * 100_000, 422, "texts[0]"),
-    "deep nesting beside a surrogate": (b'{"texts": ["\\ud800"], "x": ' + b"[" * 100_000, 400, None),
+    "deep nesting beside a surrogate": (b'{"texts": ["\\ud800"], "x": ' + b"[" * 100_000, 422, "x"),
     "NaN beside a surrogate": (b'{"texts": ["\\ud800"], "threshold": NaN}', 400, None),
     "a list": (b"[]", 422, None),
     "no texts": (b"{}", 422, "texts"),
+    "a huge number beside a surrogate": (b'{"texts": ["\\ud800"], "threshold": 1e999}', 422, "threshold"),
+    "a number that is not finite": (b'{"texts": [], "threshold": 1e999}', 422, "threshold"),
+    "a number of 400 digits": (b'{"texts": [], "top_k": %s}' % (b"9" * 400), 422, "top_k"),
+    "a number of 5000 digits": (b'{"texts": [], "top_k": %s}' % (b"9" * 5000), 422, "top_k"),
+    "half an escape": (b'{"texts": ["\\ud8"]}', 400, None),
     "a number for a text": (b'{"texts": ["a", 1]}', 422, "texts[1]"),
     "a text for texts": (b'{"texts": "a"}', 422, "texts"),
     "unknown field": (b'{"texts": [], "topk": 1}', 422, "topk"),
@@ -155,6 +161,14 @@ def test_a_refusal_names_field_and_reason(service: TestClient, body: bytes, stat
     problem = strict(answer)
     assert (problem["status"], problem["field"]) == (status, field)
     assert problem["detail"]
+
+
+@pytest.mark.parametrize("body", [{"text": "a"}, {"inputs": ["a"]}, {"instances": ["a"]}, [], "a", {}])
+def test_a_client_of_another_service_is_told_which_field_is_wanted(service: TestClient, body: Any) -> None:
+    answer = service.post("/predict", json=body)
+    assert answer.status_code == 422
+    assert "wanted is an object of 'texts' and, where wanted, 'top_k'" in answer.json()["detail"]
+    assert "wanted is an object of 'text' and" in service.post("/explain", json={"texts": []}).json()["detail"]
 
 
 def test_a_body_that_announces_no_length_is_bounded_too(service: TestClient) -> None:
@@ -313,14 +327,23 @@ def test_cuda_asked_for_and_missing_is_an_error_in_strict_mode_and_a_warning_oth
 
 
 def test_a_guard_authorises_opens_and_seals(folder: Path) -> None:
+    class Somebody:
+        decimals = None
+
+        def check_size(self, size: int) -> None:
+            pass
+
+        def spend(self, cost: Cost) -> None:
+            spent.append(cost.texts)
+
     class Reversed:
         def __init__(self) -> None:
-            self.routes: dict[str, Handler] = {}
+            self.routes: list[Route[Any, None]] = []
 
-        def authorise(self, request: Request, route: str) -> None:
-            if request.header(b"authorization") != b"Bearer right":
+        def authorise(self, request: Request, scope: ApiScope | None, of_lines: bool) -> None:
+            if scope is not None and request.header(b"authorization") != b"Bearer right":
                 raise Problem(401, "a key is needed", headers=((b"www-authenticate", b"Bearer"),))
-            request.caller = "somebody"
+            request.caller = Somebody()
 
         def open(self, request: Request, body: bytes) -> bytes:
             return body[::-1]
@@ -330,6 +353,7 @@ def test_a_guard_authorises_opens_and_seals(folder: Path) -> None:
                 return response
             return Response(response.status, response.body[::-1], response.headers)
 
+    spent: list[int] = []
     with TestClient(Application(folder, ServiceSettings(), guard=Reversed())) as service:
         assert service.post("/predict", json={"texts": []}).status_code == 401
         assert service.get("/").status_code == 401
@@ -338,6 +362,7 @@ def test_a_guard_authorises_opens_and_seals(folder: Path) -> None:
         key = {"authorization": "Bearer right", "content-type": "application/json"}
         answer = service.post("/predict", content=body, headers=key)
         assert json.loads(answer.content[::-1])["predictions"][0]["label"] == "sport"
+        assert spent == [1]
 
 
 def test_settings_with_an_unknown_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.manifests import Package
-from tasks.package import bento_source, package
-from tasks.requirements import SERVING, locked
-from tasks.serving import processes
-from tasks.serving.listener import spare_port
-from tasks.settings import ServeSettings
-from tests.tasks.serving.bento import evaluation, known
+from tasks.base.manifests import Package
+from tasks.base.settings import ServeSettings
+from tasks.deployment.supervisor import processes
+from tasks.deployment.supervisor.listener import spare_port
+from tasks.release.package import bento_source, package
+from tasks.release.requirements import SERVING, locked
+from tests.tasks.deployment.supervisor.bento import evaluation, known
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def served(python: Path, arguments: list[str], folder: Path, log: Path) -> Itera
     """The address of a server that runs in the clean environment, once it is ready."""
     port = spare_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL"))}
-    environment |= {"BENTOML_DO_NOT_TRACK": "true", "PYTHONDONTWRITEBYTECODE": "1", "BENTOML_HOME": str(log.parent)}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1", "BENTOML_HOME": str(log.parent)}
     with log.open("ab") as stream:
         process = subprocess.Popen(
             [str(python), *arguments, "--port", str(port)], cwd=folder, env=environment, stdout=stream, stderr=stream
@@ -69,11 +69,11 @@ def served(python: Path, arguments: list[str], folder: Path, log: Path) -> Itera
 
 
 def _await_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while time.monotonic() < end:
         assert process.poll() is None, log.read_text()
         try:
-            with urllib.request.urlopen(url, timeout=5):
+            with urllib.request.urlopen(url, timeout=120):
                 return
         except OSError:  # not listening yet, or no worker behind the port yet
             time.sleep(0.1)
@@ -83,7 +83,7 @@ def _await_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 def _answers(url: str) -> tuple[str, list[str]]:
     body = json.dumps({"texts": [text for text, _ in known(1)]}).encode()
     request = urllib.request.Request(f"{url}/predict", body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=20) as response:
+    with urllib.request.urlopen(request, timeout=120) as response:
         answer = json.load(response)
     return answer["model"]["bento"], [prediction["label"] for prediction in answer["predictions"]]
 

@@ -44,7 +44,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 
 def answers(guarded: Guarded) -> bool:
-    with PrivateClient(guarded.process.url, guarded.key, trust_env=False, timeout=20) as client:
+    with PrivateClient(guarded.process.url, guarded.key, trust_env=False, timeout=120) as client:
         return client.predict([sentence("food")])["predictions"][0]["label"] == "food"
 
 
@@ -86,7 +86,7 @@ def test_refused_requests_leave_no_memory_behind(guarded: Guarded) -> None:
     process = psutil.Process(guarded.process.process.pid)
     draw = random.Random(7)
     bearer = {"authorization": f"Bearer {guarded.key}", "content-type": "application/json"}
-    with httpx.Client(base_url=guarded.process.url, trust_env=False, timeout=20) as client:
+    with httpx.Client(base_url=guarded.process.url, trust_env=False, timeout=120) as client:
 
         def abuse(times: int) -> int:
             for number in range(times):

@@ -3,6 +3,9 @@
 import json
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from bentos.text_classifier.app import Application
 from bentos.text_classifier.personal_data import Redactor, find
 from bentos.text_classifier.settings import ServiceSettings
 from tests.bentos.model_folder import grams_folder
+from tests.bentos.serving import client
 
 PERSONAL = {
     "mail ann.o+x@mail.example.org now": "email",
@@ -138,3 +142,59 @@ def test_what_a_process_logs_is_masked_under_a_policy() -> None:
     assert "failed for [email]" in seen
     assert "ValueError: no text: [email]" in seen
     assert "mail.example" not in seen
+
+
+SLOW = {
+    "addresses with a query": "http://a?b",
+    "addresses with a port": "http://a:",
+    "schemes": "a://",
+    "at signs": "a@",
+    "mails": "ann@b.cc ",
+    "names": "a.b-c%",
+    "numbers": "1 ",
+    "network addresses": "1.2.3.4 ",
+    "colons": "aaaa:",
+    "accounts": "AB12 ",
+    "brackets": "(123) ",
+    "secrets": "?token=",
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("part", SLOW.values(), ids=SLOW)
+def test_the_longest_texts_are_looked_through_in_time(part: str) -> None:
+    """A pattern whose time grows with the square of the length takes minutes for one of these."""
+    for text in (part * (100_000 // len(part)), "http://" + part * (100_000 // len(part)) + "@"):
+        assert all(text[one.start : one.end] for one in find(text))
+
+
+class Noting(Redactor):
+    """A redactor that notes in which threads it was at work, and waits for leave to begin."""
+
+    def __init__(self) -> None:
+        super().__init__("mask")
+        self.threads: list[str] = []
+        self.leave = threading.Event()
+
+    def __call__(self, text: str) -> str | None:
+        self.threads.append(threading.current_thread().name)
+        assert self.leave.wait(20)
+        return super().__call__(text)
+
+
+def test_a_long_text_is_masked_beside_the_event_loop_and_only_a_few_may_wait(tmp_path: Path) -> None:
+    with client(grams_folder(tmp_path / "model"), records=str(tmp_path / "records"), personal_data="mask") as asked:
+        runtime = asked.app.runtime  # type: ignore[attr-defined]  # the application that it was given
+        runtime.redact = noting = Noting()
+        body = {"id": "x", "text": "ann@mail.example " * 1000, "label": "sport"}
+        with ThreadPoolExecutor(20) as pool:
+            answers = [pool.submit(asked.post, "/feedback", json=body) for _ in range(20)]
+            assert asked.get("/livez").status_code == 200
+            while sum(answer.done() for answer in answers) < 4:
+                time.sleep(0.01)
+            noting.leave.set()
+        assert sorted(answer.result().status_code for answer in answers) == [200] * 16 + [429] * 4
+        assert all(name.startswith("redact") for name in noting.threads)
+    stored = "".join(file.read_text() for file in (tmp_path / "records").glob("feedback-*"))
+    assert "[email]" in stored
+    assert "ann@" not in stored

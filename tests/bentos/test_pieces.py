@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 from bentos.text_classifier import pieces
 from bentos.text_classifier.pieces import Pieces
 from bentos.text_classifier.text import clean
-from tasks.tokenisers import fit_tokeniser
+from tasks.learning.tokenisers import fit_tokeniser
 from tests.tasks.toy import make_texts
 
 SAMPLE = (

@@ -18,8 +18,9 @@ from bentos.text_classifier.prediction_log import (
     script,
     unpacked,
 )
-from bentos.text_classifier.scope import ScopeRule, fit_scope
+from bentos.text_classifier.scope import ScopeRule
 from bentos.text_classifier.settings import ServiceSettings
+from tasks.verdict.scope import fit_scope
 from tests.bentos.model_folder import grams_folder
 
 

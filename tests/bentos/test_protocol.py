@@ -1,8 +1,11 @@
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any
 
-from bentos.text_classifier.protocol import HttpProtocol, JoinedWrites
+from bentos.text_classifier.connections import Connections, Limits
+from bentos.text_classifier.joined_writes import JoinedWrites
+from bentos.text_classifier.protocol import bounded
 
 
 class Wire:
@@ -86,14 +89,16 @@ def test_uvicorn_is_given_the_joined_transport() -> None:
         config = uvicorn.Config(application, lifespan="off")
         config.load()
         wire = Wire()
-        wire.get_extra_info = lambda name, default=None: default  # type: ignore[attr-defined]
-        protocol = HttpProtocol(config, ServerState(), {}, asyncio.get_running_loop())
+        wire.get_extra_info = {"socket": listener, "sockname": None, "peername": None}.get  # type: ignore[attr-defined]
+        protocol_of = bounded(Connections(Limits(), ()))
+        protocol = protocol_of(config, ServerState(), {}, asyncio.get_running_loop())
         protocol.connection_made(wire)  # type: ignore[arg-type]  # what it uses of one
         protocol.data_received(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         while not served:
             await asyncio.sleep(0)
         return served[0]
 
-    (answer,) = asyncio.run(play())
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        (answer,) = asyncio.run(play())
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.endswith(b"\r\n\r\nbody")

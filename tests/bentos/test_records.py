@@ -1,5 +1,6 @@
 import asyncio
 import json
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,33 @@ def test_a_stored_record_is_on_the_disk_when_store_returns(tmp_path: Path) -> No
         writer.close()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("happens", ["replaced", "removed", "folder removed", "half a line"])
+def test_a_record_is_stored_whatever_happened_to_the_file_of_the_one_before(tmp_path: Path, happens: str) -> None:
+    folder = tmp_path / "records"
+
+    async def scenario() -> None:
+        writer = RecordWriter(folder, "feedback", 1_000_000, keep_all=True)
+        await writer.store(Note(1))
+        (file,) = folder.iterdir()
+        match happens:
+            case "replaced":
+                rewritten = file.with_name("rewritten")
+                rewritten.write_text("")
+                rewritten.replace(file)
+            case "removed":
+                file.unlink()
+            case "folder removed":
+                shutil.rmtree(folder)
+            case "half a line":
+                file.write_text('{"number": 0, "te')
+        await writer.store(Note(2))
+        writer.close()
+
+    asyncio.run(scenario())
+    *_, last = (line for file in folder.glob("*.jsonl") for line in file.read_text().splitlines())
+    assert json.loads(last) == {"number": 2, "text": ""}
 
 
 def test_added_records_are_written_in_order_by_close(tmp_path: Path) -> None:

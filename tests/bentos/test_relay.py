@@ -3,6 +3,7 @@ here its decisions, one request at a time."""
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,9 @@ import httpx
 import msgspec
 import pytest
 
+from bentos.text_classifier import relay as relay_module
 from bentos.text_classifier.asgi import Receive, Scope, Send
+from bentos.text_classifier.intake import Intake
 from bentos.text_classifier.relay import Pair, Relay, Rule, read_observed
 
 Answers = Literal["own", "other", "rescue"]
@@ -26,11 +29,12 @@ class App:
     def __init__(self, label: str, status: int = 200) -> None:
         self.label = label
         self.status = status
+        self.headers: list[tuple[bytes, bytes]] = [(b"x-made-by", b"app")]
         self.asked: list[bytes] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.asked.append((await receive())["body"])
-        await send({"type": "http.response.start", "status": self.status, "headers": [(b"x-made-by", b"app")]})
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         await send({"type": "http.response.body", "body": answer(self.label)})
 
 
@@ -148,3 +152,92 @@ def test_observations_of_all_workers_add_up_but_for_those_ignored(tmp_path: Path
     seen = read_observed(tmp_path)
     assert (seen.requests, seen.failed, len(seen.pairs)) == (6, 3, 3)
     assert read_observed(tmp_path, {11}).requests == 2
+
+
+def test_what_cannot_be_written_is_not_forgotten_and_the_next_line_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(relay_module, "_WRITE_SECONDS", 0.02)
+    harness = Harness(App("a"), App("b"), "own", tmp_path)
+    (tmp_path / f"{os.getpid()}.jsonl").mkdir()
+
+    async def scenario() -> None:
+        await harness.ask()
+        reporting = asyncio.ensure_future(harness.relay._report())
+        while "cannot be written yet" not in caplog.text:
+            await asyncio.sleep(0.01)
+        (tmp_path / f"{os.getpid()}.jsonl").rmdir()
+        (tmp_path / f"{os.getpid()}.jsonl").write_bytes(b'{"requests":5')
+        while not read_observed(tmp_path).pairs:
+            await asyncio.sleep(0.01)
+        reporting.cancel()
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert read_observed(tmp_path).requests == 1
+
+
+def limited_app(label: str) -> App:
+    """An application that says 429 because its client has used up what it may have."""
+    app = App(label, 429)
+    app.headers = [(b"x-limited", b"key")]
+    return app
+
+
+def test_a_key_that_asks_too_often_is_neither_rescued_nor_held_against_the_version(tmp_path: Path) -> None:
+    other = App("other")
+    harness = Harness(limited_app("own"), other, "rescue", tmp_path)
+    response = asyncio.run(harness.ask())
+    assert (response.status_code, response.headers["x-limited"]) == (429, "key")
+    assert (harness.relay._requests, harness.relay._failed, other.asked) == (1, 0, [])
+    harness = Harness(App("own"), limited_app("other"), "other", tmp_path)
+    assert asyncio.run(harness.ask()).status_code == 429
+    assert [(pair.own_ok, pair.other_ok) for pair in harness.relay._pairs] == [(True, True)]
+
+
+@pytest.mark.parametrize(("other", "failed"), [(200, 1), (500, 0), (422, 1)])
+def test_a_request_that_the_version_before_fails_as_well_is_not_held_against_the_new_one(
+    tmp_path: Path, other: int, failed: int
+) -> None:
+    harness = Harness(App("own", 500), App("other", other), "rescue", tmp_path)
+    asyncio.run(harness.ask())
+    assert harness.relay._failed == failed
+
+
+class Unasked(httpx.AsyncBaseTransport):
+    """A way to the other version on which there is no room."""
+
+    def __init__(self, error: httpx.HTTPError) -> None:
+        self.error = error
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "pairs"), [(httpx.PoolTimeout(""), 0), (httpx.LocalProtocolError(""), 0), (httpx.ConnectError(""), 1)]
+)
+def test_only_a_version_that_was_asked_can_fail(tmp_path: Path, error: httpx.HTTPError, pairs: int) -> None:
+    harness = Harness(App("own"), App("other"), "other", tmp_path)
+    harness.relay._client = httpx.AsyncClient(transport=Unasked(error))
+    assert asyncio.run(harness.ask()).json()["predictions"][0]["label"] == "own"
+    assert len(harness.relay._pairs) == pairs
+
+
+class Slow(App):
+    """An application that lets others in before it answers."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.05)
+        await super().__call__(scope, receive, send)
+
+
+def test_all_bodies_that_the_relay_holds_are_bounded(tmp_path: Path) -> None:
+    harness = Harness(App("own"), Slow("other"), "other", tmp_path)
+    harness.relay._intake = Intake(largest=1000, largest_answer=0, most=20, seconds=1)
+
+    async def scenario() -> list[int]:
+        asked = await asyncio.gather(*(harness.ask() for _ in range(5)))
+        return sorted(response.status_code for response in asked)
+
+    assert asyncio.run(scenario()) == [200, 429, 429, 429, 429]
+    assert harness.relay._requests == 1

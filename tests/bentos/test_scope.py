@@ -9,7 +9,8 @@ import pytest
 from bentos.text_classifier.encoding import Inputs
 from bentos.text_classifier.manifest import Scope, dump, parse
 from bentos.text_classifier.model import TextModel
-from bentos.text_classifier.scope import ScopeRule, fit_scope, in_scope
+from bentos.text_classifier.scope import ScopeRule, in_scope
+from tasks.verdict.scope import fit_scope
 from tests.bentos.model_folder import grams_folder
 from tests.bentos.travel_desk import requests, trained
 

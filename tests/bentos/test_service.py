@@ -1,11 +1,8 @@
 """The service behind `bentoml serve`, and what it relies on in BentoML."""
 
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,44 +11,14 @@ import httpx
 import pytest
 
 from tests.bentos.model_folder import grams_folder
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.bentos.serving import ROOT, bentoml_served
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    home = tmp_path_factory.mktemp("bentoml")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    environment = os.environ | {
-        "BENTOML_HOME": str(home),
-        "BENTOML_DO_NOT_TRACK": "true",
-        "TEXT_CLASSIFIER_MODEL": str(grams_folder(tmp_path_factory.mktemp("grams"))),
-        "TEXT_CLASSIFIER_RECORDS": str(home / "records"),
-    }
-    service = "bentos.text_classifier.service:TextClassifier"
-    command = [sys.executable, "-m", "bentoml", "serve", service, "--port", str(port)]
-    log = home / "log"
-    with log.open("wb") as stream:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stream, stderr=stream)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 60
-        while not _ready(url):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
-        yield url
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
-
-
-def _ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
+    folder = grams_folder(tmp_path_factory.mktemp("grams"))
+    with bentoml_served(folder, tmp_path_factory.mktemp("bentoml")) as (served, _):
+        yield served
 
 
 def test_the_official_client_works_on_bentoml_serve(url: str) -> None:
@@ -72,6 +39,33 @@ def test_the_application_answers_before_bentomls_own_stack(url: str) -> None:
 def test_bentoml_answers_what_the_application_does_not_serve(url: str) -> None:
     answer = httpx.get(f"{url}/static_content/index.css")
     assert "x-request-id" not in answer.headers
+
+
+def test_no_spelling_of_a_path_leads_past_the_application(url: str) -> None:
+    for path in ("/predict", "/predict%0A", "/predict/", "//predict", "/predict%00", "/PREDICT", "/explain%0A"):
+        answer = httpx.post(f"{url}{path}", content=b"[")
+        assert "x-request-id" in answer.headers, path
+        assert answer.status_code in (404, 405, 422), path
+
+
+def test_a_method_asks_as_everybody_does() -> None:
+    code = (
+        "import asyncio\n"
+        "from bentos.text_classifier import service\n"
+        "from bentos.text_classifier.problems import Problem\n"
+        "predict = service.TextClassifier().predict\n"
+        "try:\n"
+        "    print(asyncio.run(predict(texts=['goal'], top_k=1))['predictions'][0]['label'])\n"
+        "except Problem as problem:\n"
+        "    print(problem.details.status)\n"
+    )
+    home = Path(os.environ["BENTOML_HOME"])
+    environment = os.environ | {"TEXT_CLASSIFIER_MODEL": str(grams_folder(home / "model-of-test-methods"))}
+    keyed = environment | {"TEXT_CLASSIFIER_API_KEYS": str(home / "no-keys.json")}
+    for variables, said in ((environment, "sport"), (keyed, "401")):
+        ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout.splitlines()[-1] == said
 
 
 def test_it_listens_on_loopback_alone(url: str) -> None:

@@ -57,7 +57,7 @@ def test_curl_streams_both_ways(serving: Process) -> None:
 
 
 def test_a_stream_answers_a_line_before_the_next_is_sent(serving: Process) -> None:
-    with socket.create_connection(("127.0.0.1", int(serving.url.rsplit(":", 1)[1])), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", int(serving.url.rsplit(":", 1)[1])), timeout=120) as connection:
         head = "POST /predict/stream HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         connection.sendall(head.encode())
         for _ in range(3):
@@ -101,7 +101,7 @@ def test_a_swap_under_keep_alive_load_loses_no_request(folder: Path, tmp_path: P
     stop = threading.Event()
 
     def ask(port: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         body, kind = json.dumps({"texts": ["goal"]}), {"content-type": "application/json"}
         while not stop.is_set():
             try:
@@ -120,7 +120,7 @@ def test_a_swap_under_keep_alive_load_loses_no_request(folder: Path, tmp_path: P
             time.sleep(0.3)
             with worker(new_folder, tmp_path, listener=listener.fileno()):
                 old.process.terminate()
-                assert old.process.wait(20) == 0
+                assert old.process.wait(120) == 0
                 asked_of_old = len(versions)
                 time.sleep(0.3)
                 stop.set()
@@ -133,7 +133,7 @@ def test_a_swap_under_keep_alive_load_loses_no_request(folder: Path, tmp_path: P
 
 def test_a_request_at_work_is_answered_before_the_worker_ends(folder: Path, tmp_path: Path) -> None:
     with worker(folder, tmp_path, "--grace", "0.1") as serving:
-        connection = http.client.HTTPConnection(serving.url.removeprefix("http://"), timeout=10)
+        connection = http.client.HTTPConnection(serving.url.removeprefix("http://"), timeout=120)
         body = json.dumps({"texts": ["goal match bread " * 1000] * 400}).encode()
         connection.putrequest("POST", "/predict")
         connection.putheader("content-type", "application/json")
@@ -147,14 +147,14 @@ def test_a_request_at_work_is_answered_before_the_worker_ends(folder: Path, tmp_
         response = connection.getresponse()
         assert (response.status, response.getheader("connection")) == (200, "close")
         assert len(json.loads(response.read())["predictions"]) == 400
-        assert serving.process.wait(10) == 0
+        assert serving.process.wait(120) == 0
 
 
 def test_a_broken_model_ends_the_worker_with_a_reason_and_no_word_of_readiness(tmp_path: Path) -> None:
     folder = grams_folder(tmp_path)
     (folder / "model.onnx").write_bytes(b"no graph")
     command = [sys.executable, "-m", "bentos.text_classifier.worker", "--model", str(folder), "--port", "0"]
-    ended = subprocess.run([*command, "--ready-fd", "1"], capture_output=True, timeout=60, check=False)
+    ended = subprocess.run([*command, "--ready-fd", "1"], capture_output=True, timeout=120, check=False)
     assert ended.returncode != 0
     assert ended.stdout == b""
     assert b"model.onnx cannot be loaded" in ended.stderr
@@ -167,7 +167,7 @@ def test_clients_that_leave_are_counted_and_cost_the_others_nothing(folder: Path
             with socket.create_connection(("127.0.0.1", port)) as connection:
                 connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         assert httpx.post(f"{serving.url}/predict", json={"texts": ["goal"]}).status_code == 200
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 240
         while "disconnects_total 20" not in httpx.get(f"{serving.url}/metrics").text:
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -176,7 +176,7 @@ def test_clients_that_leave_are_counted_and_cost_the_others_nothing(folder: Path
 def test_random_bytes_on_the_socket_do_no_harm(serving: Process) -> None:
     port = int(serving.url.rsplit(":", 1)[1])
     for noise in (b"\x00" * 1000, b"GET", b"POST /predict HTTP/9.9\r\n\r\n", b"\r\n" * 100, bytes(range(256)) * 10):
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
             connection.sendall(noise)
     assert httpx.get(f"{serving.url}/readyz").status_code == 200
 
@@ -190,7 +190,7 @@ def test_a_burst_is_refused_with_429_and_over_within_a_second(tmp_path: Path, fo
     context = ssl.create_default_context()
 
     def ask(url: str) -> None:
-        answer = httpx.post(f"{url}/predict", json=body, timeout=30, verify=context)
+        answer = httpx.post(f"{url}/predict", json=body, timeout=120, verify=context)
         statuses.append(answer.status_code)
         if answer.status_code == 429:
             assert int(answer.headers["retry-after"]) >= 1

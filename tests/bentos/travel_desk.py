@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.linear_model import write_linear_model
 from bentos.text_classifier.manifest import CARD, MANIFEST, dump
 from bentos.text_classifier.model import TextModel
-from bentos.text_classifier.scope import fit_scope
+from tasks.verdict.scope import fit_scope
 
 VERBS = {
     "hotel": ["book", "reserve", "find"],

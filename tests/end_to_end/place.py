@@ -40,13 +40,13 @@ class Place:
         return self._run([sys.executable, "-m", "flows.rollback", *arguments])
 
     def serving(self, command: str) -> None:
-        self._run([sys.executable, "-m", "tasks.serving", command])
+        self._run([sys.executable, "-m", "tasks.deployment", command])
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=240)
+        return subprocess.run(command, cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=480)
 
     def predict(self, *texts: str) -> dict:
-        answer = httpx.post(f"http://127.0.0.1:{self.port}/predict", json={"texts": texts}, timeout=10)
+        answer = httpx.post(f"http://127.0.0.1:{self.port}/predict", json={"texts": texts}, timeout=120)
         answer.raise_for_status()
         return answer.json()
 

@@ -1,6 +1,7 @@
 """The whole chain as a user runs it: a real Prefect API, real training, a real bento, real HTTP."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -11,7 +12,7 @@ from prefect.settings import PREFECT_API_URL
 
 from flows.console import Console
 from flows.exclusive import exclusive
-from tasks.serving.record import history
+from tasks.deployment.supervisor.record import history
 from tests.conftest import ROOT
 from tests.end_to_end.labelled_text import rows, write_odd_csv
 from tests.end_to_end.place import Place
@@ -44,6 +45,17 @@ def test_an_odd_file_ends_as_a_live_service(place, first):
     answer = place.predict("Why was the parcel late on Monday?", "请问密码为什么在昨天出错")
     assert [prediction["label"] for prediction in answer["predictions"]] == ["delivery", "01"]
     assert answer["model"]["bento"] == json.loads(report.read_text("utf-8"))["bento"]["tag"]
+
+
+def test_nothing_in_the_state_is_open_to_another_user_and_what_was_asked_for_elsewhere_has_the_user_s_own_mode(
+    place, first
+):
+    _, report, _ = first
+    place.predict("Why was the parcel late on Monday?")
+    entries = [place.state, *place.state.rglob("*")]
+    assert {"serving", "records", "stages", "runs", "logs", "prefect", "control.sock"} <= {one.name for one in entries}
+    assert [str(one) for one in entries if not one.is_symlink() and one.stat().st_mode & 0o077] == []
+    assert report.stat().st_mode & 0o777 == 0o666 & ~int(os.environ["MODEL_SERVICE_UMASK"], 8)
 
 
 def test_nothing_of_any_library_is_heard(first):

@@ -1,28 +1,21 @@
 """The flow of batch prediction: which model, which outputs, on which processes."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.batch_predict import BatchPredictConfig, batch_predict_flow
 from flows.console import Console, shown_on
-from tasks.errors import InputError
-from tasks.sealed_files import MAGIC, seal_file
+from tasks.base.errors import InputError
+from tasks.data.sealed_files import MAGIC, seal_file
 from tests.bentos.model_folder import WORDS, grams_folder, sentence
 from tests.tasks.keys import key_file
 
+pytestmark = pytest.mark.usefixtures("prefect_server")
 LABELS = list(WORDS)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from flows.config import RetrainConfig
 from flows.console import Console
 from flows.stages import Stages
 from flows.task_runners import RunnerName
-from tasks.manifests import Candidate, Dataset
-from tasks.plan import Plan
-from tasks.settings import TrainSettings
+from tasks.base.manifests import Candidate, Dataset
+from tasks.base.settings import TrainSettings
+from tasks.candidates.plan import Plan
 from tests.tasks.toy import make_dataset
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from flows.command_line import parse
 from flows.config import RetrainConfig
-from tasks.errors import InputError
+from tasks.base.errors import InputError
 from tests.conftest import ROOT
 
 
@@ -72,13 +72,22 @@ def test_an_option_without_its_value_is_named():
         retrain("--source")
 
 
+def test_no_command_waits_for_what_it_may_not_need():
+    code = (
+        "import sys, flows.retrain, flows.monitor, flows.predict_files, flows.rollback, flows.maintain, flows.status;"
+        "print(sorted({'tensorflow', 'keras', 'great_expectations', 'distributed'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_a_wrong_value_ends_the_command_with_status_2_and_one_message():
     done = subprocess.run(
         [sys.executable, "-m", "flows.retrain", "--effort", "huge"],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=480,
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: --effort: Input should be 'quick', 'standard' or 'thorough'")

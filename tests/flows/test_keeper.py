@@ -16,7 +16,9 @@ def test_what_the_keeper_says_and_keeps_of_a_changed_database_holds_no_password(
     monkeypatch.setattr(keeper.system, "start_server", lambda: None)
     monkeypatch.setattr(keeper.system, "start_worker", lambda deploy: None)
     monkeypatch.setattr(keeper, "crash_dead_runs", list)
-    monkeypatch.setattr(keeper, "_deployments", lambda: [{"name": keeper.WATCHING, "parameters": {"config": config}}])
+    monkeypatch.setattr(
+        keeper, "listed", lambda url, what: [{"name": keeper.WATCHING, "parameters": {"config": config}}]
+    )
     monkeypatch.setattr(keeper, "fingerprint", lambda source, query: next(counts))
     monkeypatch.setattr(keeper, "emit_event", lambda *event, **more: events.append((event, more)))
     watch = Watch(tmp_path / "watched.json")

@@ -17,8 +17,8 @@ from flows.config import RetrainConfig
 from flows.console import Console
 from flows.retraining import Retraining
 from flows.stages import PROVIDED, Stage
-from tasks.errors import GateRefused
-from tasks.model_stages import Training
+from tasks.base.errors import GateRefused
+from tasks.candidates.stages import Training
 from tests.tasks.toy import make_texts
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
@@ -83,7 +83,7 @@ def ran(prefect_server: None, folder: Path) -> dict[str, Stage[Any]]:
         patch.setattr(Stage, "__post_init__", noted)
         # Whatever the candidates' scores and times, each derived one is made.
         patch.setattr("flows.candidates.SLOWER", 0.0)
-        patch.setattr("tasks.ensemble.members", lambda candidates, *others: candidates[:2])
+        patch.setattr("tasks.candidates.ensemble.members", lambda candidates, *others: candidates[:2])
         patch.setattr("flows.candidates.undecided", lambda candidates, *others: [one.name for one in candidates])
         retrain()
     return seen

@@ -1,24 +1,18 @@
 """The monitor flow: the page, the history, the events."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 from flows import monitor as flow_module
 from flows.console import Console, shown_on
 from flows.monitor import DRIFT, FEEDBACK_READY, MonitorConfig, monitor_flow
-from tasks.drift.history import looks
+from tasks.watching.drift.history import looks
 from tests.flows.watched import STRANGE, ask, make_live, tell, texts
 
-
-@pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from flows.config import RetrainConfig
 from flows.console import Console
 from flows.preparation import Preparation
 from flows.stages import Stages
-from tasks.errors import InputError
-from tasks.manifests import Dataset
-from tasks.rows import Rows
+from tasks.base.errors import InputError
+from tasks.base.manifests import Dataset
+from tasks.data.rows import Rows
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

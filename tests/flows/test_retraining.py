@@ -9,10 +9,10 @@ import pytest
 from flows.config import RetrainConfig
 from flows.console import Console
 from flows.retraining import Retraining
-from tasks.errors import PipelineError
-from tasks.package import bento_model
-from tasks.serving.record import Version, change_live
-from tests.tasks.serving.bento import SERVE, lay_out
+from tasks.base.errors import PipelineError
+from tasks.deployment.supervisor.record import Version, change_live
+from tasks.release.package import bento_model
+from tests.tasks.deployment.supervisor.bento import SERVE, lay_out
 
 
 def retraining(state: Path) -> tuple[Retraining, io.StringIO]:

@@ -13,9 +13,9 @@ from prefect import flow
 from flows.console import Console
 from flows.stages import Part, Stage, Stages
 from flows.task_runners import RunnerName, task_runner
-from tasks.errors import InputError
-from tasks.manifests import Package
-from tasks.progress import Progress
+from tasks.base.errors import InputError
+from tasks.base.manifests import Package
+from tasks.base.progress import Progress
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
 

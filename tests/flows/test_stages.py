@@ -14,9 +14,9 @@ from prefect import flow
 from flows import stages
 from flows.console import Console
 from flows.stages import MANIFEST, Part, Stage, Stages
-from tasks.errors import PipelineError
-from tasks.manifests import Package
-from tasks.progress import Progress
+from tasks.base.errors import PipelineError
+from tasks.base.manifests import Package
+from tasks.base.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 CALLS = "calls"

@@ -6,10 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from flows.verify import VerifyConfig
-from tasks.signing import sign
+from tasks.release.signing import sign
 from tests.conftest import ROOT
+from tests.tasks.deployment.supervisor.bento import lay_out
 from tests.tasks.keys import signing_key
-from tests.tasks.serving.bento import lay_out
 
 
 def verified(bento: Path, key: Path) -> subprocess.CompletedProcess[str]:
@@ -27,7 +27,7 @@ def test_a_bento_is_checked_before_it_is_served_elsewhere(tmp_path: Path) -> Non
     sign(bento, private)
     done = verified(bento, public)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{bento.name} is as the key of {public} signed it\n"
+    assert done.stdout == f"v1 is text_classifier:v1 as the key of {public} signed it\n"
     (bento / "src" / "planted.py").write_text("x = 1\n")
     changed = verified(bento, public)
     assert changed.returncode == 4

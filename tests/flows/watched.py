@@ -14,11 +14,12 @@ from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.prediction_log import PredictionLog
 from bentos.text_classifier.records import FeedbackRecord
 from bentos.text_classifier.settings import ServiceSettings
-from tasks.drift import reference_statistics
-from tasks.manifests import Dataset, Profile
-from tasks.package import bento_model
-from tasks.serving.record import LIVE, Live, Version, write_whole
-from tasks.settings import ServeSettings
+from tasks.base.files import write_whole
+from tasks.base.manifests import Dataset, Profile
+from tasks.base.settings import ServeSettings
+from tasks.deployment.supervisor.record import LIVE, Live, Version
+from tasks.release.package import bento_model
+from tasks.watching.drift import reference_statistics
 from tests.bentos.model_folder import WORDS, grams_folder, sentence
 
 LABELS = list(WORDS)

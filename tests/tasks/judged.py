@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.manifests import Candidate, Dataset, Optimised, Profile, TaskName, Variant
+from tasks.base.manifests import Candidate, Dataset, Optimised, Profile, Variant
 from tests.bentos.model_folder import WORDS, grams_folder, sentence
 
 LABELS = list(WORDS)
@@ -45,7 +45,7 @@ def dataset(
     folder: Path,
     parts: Mapping[str, tuple[Sequence[str], Sequence[Any]]],
     names: list[str] = LABELS,
-    task: TaskName = "single",
+    task: str = "single",
     extra: dict[str, list[Any]] | None = None,
 ) -> Dataset:
     """A split with these texts and labels by part; `extra` columns are of the test part."""

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.manifests import Dataset, Profile, TaskName, content_of
+from tasks.base.manifests import Dataset, Profile, content_of
 
 TOPICS = {
     "food": ["bread", "soup", "oven", "sugar", "recipe", "taste"],
@@ -29,7 +29,7 @@ def make_texts(rows: int, seed: int, topics: int = 3) -> tuple[list[str], np.nda
 
 
 def make_dataset(
-    folder: Path, task: TaskName = "single", rows: int = 240, topics: int = 3, imbalance: float = 1.0
+    folder: Path, task: str = "single", rows: int = 240, topics: int = 3, imbalance: float = 1.0
 ) -> Dataset:
     """A data set in `folder`; for `multi` a text may carry two labels, whose texts are joined."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ const LEAST = 0.005;
 const FAINT = 0.08;
 
 let problems;
-let model = { task: "single", labels: [] };
+let model = { answer: "label", labels: [] };
 let pending = new AbortController();
 let timer;
 // What is on the screen: { text, prediction, ms, chosen, attributions }.
@@ -123,8 +123,8 @@ function headline(text, { label, score, labels, spans }) {
     if (!spans.length) return [message("noParts")];
     return marked(cleaned(text), spans, (part, span) => make("span", { className: "mark" }, part, make("sub", {}, ` ${span.label}`)));
   }
-  if (model.task === "multi" && !labels?.length) return [message("noLabel"), share(message("nearest", { label: `${label}, ${percent(score)}` }))];
-  if (model.task === "multi") return labels.flatMap((one) => [make("span", { className: "mark" }, one.label), " "]);
+  if (model.answer === "labels" && !labels?.length) return [message("noLabel"), share(message("nearest", { label: `${label}, ${percent(score)}` }))];
+  if (model.answer === "labels") return labels.flatMap((one) => [make("span", { className: "mark" }, one.label), " "]);
   return [label, share(percent(score))];
 }
 

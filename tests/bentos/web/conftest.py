@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.bentos.serving import worker
 from tests.bentos.travel_desk import model_folder
 
 LONGEST = 5000
+PATIENCE_MS = 60_000
 _ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -41,6 +42,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 # Of the package, not of the session: Playwright keeps an event loop running, in which no other test can start its own.
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
@@ -56,7 +58,7 @@ def visit(browser: Browser, service: Service) -> Iterator[Callable[..., Page]]:
 
     def open_page(path: str = "/", before: Callable[[Page], object] = lambda page: None, **person: Any) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, "locale": "en-GB", **person})
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))

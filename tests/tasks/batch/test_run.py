@@ -8,17 +8,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from bentos.text_classifier.model import TextModel
+from tasks.base.errors import InputError, PipelineError
+from tasks.base.settings import BatchSettings, SourceSettings
+from tasks.base.state import ROOT
 from tasks.batch import batch_predict
-from tasks.errors import InputError, PipelineError
-from tasks.sealed_files import KEY_VARIABLE, MAGIC, seal_file, unseal_file
-from tasks.settings import BatchSettings, SourceSettings
-from tasks.state import ROOT
+from tasks.data.sealed_files import KEY_VARIABLE, MAGIC, seal_file, unseal_file
 from tests.bentos.model_folder import WORDS, grams_folder, sentence
 from tests.tasks.keys import key_pair_files
 
@@ -80,6 +81,43 @@ def test_several_processes_give_the_same_file_as_one(tmp_path: Path, model: Path
     assert json.loads(first["labels"])[0]["label"] == first["label"] == "science"
 
 
+FORMULAS = ["=HYPERLINK(1)", "+1+1", "-2-2", "@SUM(A1)", "\t=1", "\r=1", "＝1+1"]
+HARMLESS = ["-1.5", "+3", "-.5e-3", "a = b", "x", "'=1", "5-3"]
+
+
+def answered(folder: Path, model: Path, name: str, **settings: Any) -> tuple[list[dict[str, str]], list[str]]:
+    """The rows of a CSV output of texts and an extra column that a spreadsheet would run, and the notes."""
+    cells = [*FORMULAS, *HARMLESS]
+    pq.write_table(pa.table({"text": cells, "@id": cells[::-1]}), folder / "in.parquet")
+    source = SourceSettings(source=str(folder / "in.parquet"), extra_columns=("@id",))
+    done = batch_predict(source, folder / name, model, FEW.model_copy(update=settings))
+    with (folder / name).open(newline="") as stream:
+        return list(csv.DictReader(stream)), done.notes
+
+
+def test_a_cell_that_a_spreadsheet_would_run_is_disarmed_in_csv_and_said(tmp_path: Path, model: Path) -> None:
+    rows, notes = answered(tmp_path, model, "out.csv")
+    wanted = [*(f"'{cell}" for cell in FORMULAS), *HARMLESS]
+    assert [row["text"] for row in rows] == wanted
+    assert [row["'@id"] for row in rows] == wanted[::-1]
+    assert any("14 cells that a spreadsheet would run" in note and "--csv-raw" in note for note in notes)
+
+
+def test_a_flag_leaves_the_cells_as_they_are(tmp_path: Path, model: Path) -> None:
+    rows, notes = answered(tmp_path, model, "out.csv", csv_raw=True)
+    assert [row["text"] for row in rows] == [*FORMULAS, *HARMLESS]
+    assert [row["@id"] for row in rows] == [*FORMULAS, *HARMLESS][::-1]
+    assert not any("spreadsheet" in note for note in notes)
+
+
+def test_other_formats_are_left_alone(tmp_path: Path, model: Path) -> None:
+    pq.write_table(pa.table({"text": FORMULAS}), tmp_path / "in.parquet")
+    source = SourceSettings(source=str(tmp_path / "in.parquet"))
+    for name in ("out.parquet", "out.jsonl"):
+        assert not any("spreadsheet" in note for note in batch_predict(source, tmp_path / name, model, FEW).notes)
+    assert pq.read_table(tmp_path / "out.parquet")["text"].to_pylist() == FORMULAS
+
+
 def test_a_run_that_stopped_goes_on_without_a_repeated_or_missing_row(tmp_path: Path, model: Path) -> None:
     texts = table(tmp_path / "in.parquet", 900)
     source = SourceSettings(source=str(tmp_path / "in.parquet"))
@@ -116,7 +154,7 @@ def test_sigkill_leaves_no_process_and_the_next_run_finishes(tmp_path: Path, mod
     texts = table(tmp_path / "in.parquet", 20_000)
     script = (
         "import sys; from pathlib import Path; from tasks.batch import batch_predict;"
-        "from tasks.settings import BatchSettings, SourceSettings;"
+        "from tasks.base.settings import BatchSettings, SourceSettings;"
         "source, output, model = sys.argv[1:];"
         "batch_predict(SourceSettings(source=source), Path(output), Path(model),"
         "BatchSettings(chunk_rows=200, workers=2))"
@@ -131,7 +169,7 @@ def test_sigkill_leaves_no_process_and_the_next_run_finishes(tmp_path: Path, mod
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert children
-    end = time.monotonic() + 10
+    end = time.monotonic() + 240
     while any(Path(f"/proc/{pid}/cmdline").exists() and _alive(pid) for pid in children):
         assert time.monotonic() < end, "a worker outlived its caller"
         time.sleep(0.02)

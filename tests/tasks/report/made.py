@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from tasks.evaluate import evaluate
-from tasks.gate import gate
-from tasks.manifests import Checked, Converted, Deployment, Package, Table
+from tasks.base.manifests import Checked, Converted, Deployment, Package, Table
+from tasks.base.settings import Budget, GateSettings, TrainSettings
+from tasks.candidates.select import select
 from tasks.report import RunReport
-from tasks.select import select
-from tasks.settings import Budget, GateSettings, TrainSettings
+from tasks.verdict.evaluate import evaluate
+from tasks.verdict.gate import gate
 from tests.bentos.model_folder import grams_folder
 from tests.tasks.judged import candidate, dataset, optimised, variant
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import PipelineError
-from tasks.manifests import Table, Verdict
+from tasks.base.errors import PipelineError
+from tasks.base.manifests import Table, Verdict
 from tasks.report import RunReport, write_json
 from tasks.report.run import as_json, finite
 from tests.tasks.report.made import NAMES, made

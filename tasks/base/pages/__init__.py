@@ -1,0 +1,1 @@
+"""What every page is made of: templates, wording, drawings. Knows no run, version or look at traffic."""

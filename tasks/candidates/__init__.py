@@ -1,0 +1,4 @@
+"""Which models are tried and which is chosen: plan, search, cross-validation, average, student, selection.
+
+From above: the stages of those names.
+"""

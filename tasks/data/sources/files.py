@@ -1,0 +1,110 @@
+"""Files: one, a folder, a glob, standard input, or anywhere fsspec reaches."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+
+from tasks.base.errors import InputError
+from tasks.data.sources import Reading, register, shown
+from tasks.data.sources.formats import conll, delimited, json_rows, parquet
+from tasks.data.sources.opening import File, detect_encoding, open_bytes, open_text
+
+_TextFormat = Callable[[File, str, Reading], Iterator[pa.RecordBatch]]
+
+
+class Files:
+    """The source of last resort: whatever no other kind claims is a path."""
+
+    name = "files"
+    rank = 100
+
+    def claims(self, source: str) -> bool:
+        return True
+
+    def read(self, reading: Reading) -> Iterator[pa.RecordBatch]:
+        for file in find_files(reading.settings.source, reading.scratch, reading.settings.data_key):
+            yield from read_file(file, reading)
+
+
+def find_files(source: str, scratch: Path, key: str | None = None) -> list[File]:
+    """The files that `source` stands for, by name; hidden ones in folders are left out.
+
+    Args:
+        key: source of the key that opens those that are sealed.
+
+    Raises:
+        InputError: there is none, or the place cannot be reached.
+    """
+    if source == "-":
+        return [_standard_input(scratch, key)]
+    try:
+        system, path = fsspec.core.url_to_fs(source)
+        if system.isdir(path):
+            found = [name for name in system.find(path) if not _hidden(name, path)]
+        elif any(mark in path for mark in "*?[") and not system.exists(path):
+            found = [name for name in system.glob(path) if not _hidden(name, path) and not system.isdir(name)]
+        else:
+            found = [path] if system.exists(path) else []
+    except ImportError as error:
+        raise InputError(f"{shown(source)}: reading from there needs another package ({error}).") from error
+    except (ValueError, OSError) as error:
+        raise InputError(f"{shown(source)} cannot be reached: {error}.") from error
+    if not found:
+        raise InputError(f"{shown(source)}: there is no such file, or the folder holds none; check the path.")
+    local = "://" not in source
+    return [
+        File(_near(name) if local else shown(system.unstrip_protocol(name)), name, system, key)
+        for name in sorted(found)
+    ]
+
+
+def _near(path: str) -> str:
+    return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
+
+
+def _hidden(name: str, folder: str) -> bool:
+    inside = name.removeprefix(folder.rstrip("/"))
+    return any(part.startswith((".", "_SUCCESS")) for part in inside.split("/") if part)
+
+
+def _standard_input(scratch: Path, key: str | None) -> File:
+    # Parquet needs seeking, and the encoding is found by reading twice: neither works on a pipe.
+    path = scratch / "standard-input"
+    with path.open("wb") as copy:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+    return File("standard input", str(path), fsspec.filesystem("file"), key)
+
+
+def read_file(file: File, reading: Reading) -> Iterator[pa.RecordBatch]:
+    """The rows of one file, whose format its content tells (its name only where the content leaves it open)."""
+    with open_bytes(file) as stream:
+        start = stream.read(4)
+    if start == parquet.MAGIC:
+        yield from parquet.read(file, reading)
+        return
+    if not start:
+        raise InputError(f"{file.name} is empty; it needs a header such as text,label and one row a line.")
+    if "parquet" in file.suffixes:
+        raise InputError(f"{file.name} is no Parquet file, or its beginning is lost; copy it again.")
+    encoding, note = detect_encoding(file)
+    if note:
+        reading.note(note)
+    yield from _text_format(file, encoding)(file, encoding, reading)
+
+
+def _text_format(file: File, encoding: str) -> _TextFormat:
+    with open_text(file, encoding) as text:
+        start = text.read(4096).lstrip("\ufeff \t\r\n")
+    named_json = any(suffix in ("json", "jsonl", "ndjson") for suffix in file.suffixes)
+    if named_json or start.startswith("{") or (start.startswith("[") and start[1:].lstrip().startswith("{")):
+        return json_rows.read
+    if conll.looks_tagged(file, start):
+        return conll.read
+    return delimited.read
+
+
+register(Files())
