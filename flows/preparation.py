@@ -43,21 +43,18 @@ class Preparation:
                 self._read(part, source)
         dataset = self.stages.run(
             "preprocess",
-            lambda folder, progress: preprocess(
-                self.checked[""],
-                self.checked.get("validation"),
-                self.checked.get("test"),
-                config.data,
-                config.train,
-                config.seed,
-                folder,
-            ),
-            (*self.checked.values(), config.data, config.train, config.seed),
+            preprocess,
             lambda made: (
                 f"{made.rows['train']:,} training, {made.rows['validation']:,} validation and "
                 f"{made.rows['test']:,} test rows; "
                 f"{len(made.labels)} classes, {made.profile.language}, at most {made.max_length} tokens"
             ),
+            checked=self.checked[""],
+            validation=self.checked.get("validation"),
+            test=self.checked.get("test"),
+            data=config.data,
+            train=config.train,
+            seed=config.seed,
         )
         self.console.notes(dataset.notes)
         return self._with_feedback(dataset)
@@ -66,12 +63,14 @@ class Preparation:
         records = self.state / "records"
         if not any(records.glob("feedback-*.jsonl")):
             return dataset
-        joined = self.stages.run(
+        joined = self.stages.act(
             "feedback",
-            lambda folder, progress: add_feedback(dataset, records, self.config.feedback, folder, self._personal),
-            (),
+            add_feedback,
             lambda made: f"{made.rows['train']:,} training rows",
-            keep=False,
+            dataset=dataset,
+            records=records,
+            settings=self.config.feedback,
+            personal=self._personal,
         )
         self.console.notes(joined.notes[-1:])
         return joined
@@ -98,24 +97,28 @@ class Preparation:
             )
         elif source == EMBEDDED and config.rows is None:
             settings = settings.model_copy(update={"rows": EMBEDDED_ROWS})
-        table = self.stages.run(
+        table = self.stages.act(
             f"ingest {part}".strip(),
-            lambda folder, progress: ingest(settings, folder, config.seed, self._personal, progress),
-            (settings, config.seed, config.data.personal_data, config.data.person_names),
+            ingest,
             lambda made: f"{made.rows:,} rows of {shown(source)}" + _set_aside(made.quarantined),
-            keep=False,
+            settings=settings,
+            seed=config.seed,
+            personal=self._personal,
         )
         self.console.notes(table.notes)
         accepted = self.state / ACCEPTED_STATISTICS
         history = accepted if not part and accepted.exists() else None
         checked = self.stages.run(
             f"validate {part}".strip(),
-            lambda folder, progress: validate(table, config.data, folder, history, trained_on=not part),
-            (table, config.data, history, part),
+            validate,
             lambda made: (
                 f"{made.rows:,} rows in {len(made.classes)} classes; {made.duplicates:,} duplicates, "
                 f"{made.conflicts:,} conflicts" + _set_aside(made.quarantined)
             ),
+            table=table,
+            settings=config.data,
+            history=history,
+            trained_on=not part,
         )
         self.console.notes(checked.notes)
         self.tables[part] = table

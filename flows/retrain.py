@@ -16,6 +16,7 @@ from flows.publish import conclusion, percent, publish
 from flows.retraining import Retraining
 from flows.running import recorded
 from tasks.base.state import state_folder
+from tasks.deployment.retention import prune
 from tasks.report.registry import write_registry
 from tasks.report.run import as_json
 
@@ -52,6 +53,8 @@ def retrain(config: RetrainConfig) -> dict[str, Any]:
         finally:
             # A refusal or a failed deployment is reported as well; the error goes on to the caller.
             page = publish(run.report(), folder, config.report)
+            # Also after a refusal and without a deployment: those versions take space too.
+            prune(state, config.serve.retain)
             write_registry(state)
     for line in conclusion(run.report(), page):
         console.line(line)

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tasks.base.manifests import Local
+
 Effort = Literal["quick", "standard", "thorough"]
 
 
@@ -115,7 +117,7 @@ class TrainSettings(Settings):
     candidates: tuple[str, ...] = ()
     """Names of architectures, of `ensemble` and `student`, with commas between them; by effort, language and size when
     empty."""
-    pretrained: str = "auto"
+    pretrained: Annotated[str, Local()] = "auto"
     """`minilm` or `multilingual` (the packaged encoders; `auto` is the first for English, the second for the rest),
     a folder in Hugging Face's format, or hf://name."""
     epochs: int | None = Field(default=None, gt=0)

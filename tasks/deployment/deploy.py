@@ -16,7 +16,7 @@ from tasks.deployment.smoke import check_contract, check_known, smoke, trial
 from tasks.deployment.supervisor import control, lifecycle, processes, protection
 from tasks.deployment.supervisor.address import Address, address_of, placed, standing
 from tasks.deployment.supervisor.listener import open_listener
-from tasks.deployment.supervisor.record import Live, Version, count_from_now, note, read_live
+from tasks.deployment.supervisor.record import LIVE, Live, Version, count_from_now, note, read_live
 from tasks.deployment.supervisor.rollout import Withdrawn, roll_out
 from tasks.release.package import NAME, bento_source, store
 
@@ -74,7 +74,7 @@ def deploy(
         smoke=checks,
         rollout=stages,
         latency_ms=next(check["median_ms"] for check in checks if "median_ms" in check),
-        content=content_of(version.content, serve, security),
+        content=content_of(version.content, serve.model_dump_json(), security.model_dump_json()),
     )
 
 
@@ -98,7 +98,8 @@ def rollback(to: str | None, state: Path, why: str) -> Deployment:
 
 
 def _earlier(live: Live, to: str | None) -> Version:
-    offered = ", ".join(version.tag for version in live.versions[:-1]) or "none"
+    there = [version.tag for version in live.versions[:-1] if bento_source(version.path).is_dir()]
+    offered = ", ".join(there) or "none"
     if to is None:
         version = live.previous
         if version is None:
@@ -134,7 +135,7 @@ def _listen(state: Path, address: Address) -> None:
 def _try_out(state: Path, version: Version, before: Live | None) -> list[dict[str, Any]]:
     """Shadow or canary, as the settings say, where there is a live version to compare with."""
     settings = version.serve.rollout
-    if before is None or settings.mode == "swap":
+    if before is None or not before.version.there or settings.mode == "swap":
         return []
     with trial(version, state) as tried:
         return roll_out(state, version.tag, tried.port, lambda: tried.process.poll() is None, settings)
@@ -149,12 +150,13 @@ def _leave_as_before(state: Path, stood: Address | None) -> None:
 
 
 def _return_to(state: Path, before: Live | None, tag: str, why: str) -> None:
-    if before is None:
+    earlier = next((version for version in reversed(before.versions) if version.there), None) if before else None
+    if earlier is None:
         note(state, "withdrawn", tag, why, live=None)
         lifecycle.stop(state)
-        (state / "live.json").unlink()
+        (state / LIVE).unlink()
     else:
-        lifecycle.swap(state, before.version, "withdrawn", why)
+        lifecycle.swap(state, earlier, "withdrawn", why)
 
 
 def _check_public(url: str, version: Version, known: list[tuple[str, str]], state: Path) -> None:

@@ -72,5 +72,8 @@ def save(
         size_bytes=sum((folder / file).stat().st_size for file in written),
         settings=dict(hyper),
         curves=trained.curves,
-        content=content_of(*(folder / file for file in [MANIFEST, *files]), *trained.model.get_weights()),
+        content=content_of(
+            *(folder / file for file in [MANIFEST, *files]),
+            *((array.dtype.name, array.shape, array.tobytes()) for array in trained.model.get_weights()),
+        ),
     )

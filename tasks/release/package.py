@@ -19,6 +19,7 @@ from tasks.base.errors import DeploymentError, InputError
 from tasks.base.manifests import Evaluation, Package, content_of
 from tasks.base.settings import SecuritySettings, ServeSettings
 from tasks.base.state import ROOT
+from tasks.release.ownership import own
 from tasks.release.sbom import write_sbom
 from tasks.release.signing import sign
 
@@ -34,6 +35,7 @@ def package(
     card: str,
     lineage: dict[str, str],
     folder: Path,
+    state: Path,
     security: SecuritySettings = SecuritySettings(),  # noqa: B008 (frozen)
 ) -> Package:
     """Builds the bento `text_classifier:<UTC time>-<8 hex of content>` and puts it into BentoML's store.
@@ -48,6 +50,7 @@ def package(
         card: the model card, Markdown.
         lineage: content hashes by stage; kept in `model.json`.
         folder: working space; left with the bento's source.
+        state: whose bento it is; noted there before it is in the store.
         security: whether the model is sealed and the bento signed.
 
     Raises:
@@ -65,6 +68,7 @@ def package(
     write_sbom(built, f"{NAME}:{name}", content)
     if security.signer is not None:
         sign(built, security.signer)
+    own(state, f"{NAME}:{name}", store() / name)
     path = _place(built, name)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return Package(tag=f"{NAME}:{name}", path=path, size_bytes=size, content=content)
@@ -74,6 +78,11 @@ def store() -> Path:
     """The folder of our bentos in BentoML's store, one subfolder a version."""
     home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
     return home / "bentos" / NAME
+
+
+def arriving_folder(path: Path) -> Path:
+    """Where the bento that will lie at `path` in a store is copied to before it moves there whole."""
+    return path.parent.parent.parent / "tmp"
 
 
 def bento_source(path: Path) -> Path:
@@ -167,13 +176,13 @@ def _build(source: Path, name: str, lineage: dict[str, str], folder: Path, *, se
 def _place(built: Path, name: str) -> Path:
     """Moves a finished bento into the store by one rename, so that a kill or a full disk leaves no half of it."""
     bentos = store()
-    arriving = bentos.parent.parent / "tmp" / f"{NAME}-{name}-{os.getpid()}"
+    arriving = arriving_folder(bentos / name) / f"{NAME}-{name}-{os.getpid()}"
     try:
         arriving.parent.mkdir(parents=True, exist_ok=True)
         bentos.mkdir(parents=True, exist_ok=True)
         shutil.copytree(built, arriving)
         arriving.rename(bentos / name)
-        latest = bentos.parent.parent / "tmp" / f"{NAME}-latest-{os.getpid()}"
+        latest = arriving.with_name(f"{NAME}-latest-{os.getpid()}")
         latest.write_text(name)
         latest.rename(bentos / "latest")
     except OSError as error:

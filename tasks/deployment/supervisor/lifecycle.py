@@ -52,10 +52,15 @@ def start_live(state: Path, host: str, port: int) -> dict[str, Any]:
     """Serves the live version in the background; returns once all of its workers answer.
 
     Raises:
-        InputError: nothing was ever deployed.
+        InputError: nothing was ever deployed, or the live version's bento is gone.
         DeploymentError: the port is taken, or the version does not come up.
     """
     live = required_live(state)
+    if not live.version.there:
+        raise InputError(
+            f"the bento of the live version, {live.version.tag}, is gone from {live.version.path}: "
+            "return to an earlier one (python -m flows.rollback) or retrain (make retrain)"
+        )
     start(state, host, port)
     until = time.monotonic() + READY_SECONDS
     while time.monotonic() < until:

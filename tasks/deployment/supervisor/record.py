@@ -43,6 +43,11 @@ class Version(Record):
     ) -> "Version":
         return cls(tag=package.tag, path=package.path, content=package.content, serve=serve, security=security)
 
+    @property
+    def there(self) -> bool:
+        """Whether its bento still lies in the store."""
+        return self.path.is_dir()
+
 
 class Live(Record):
     """`versions` are those that were deployed and not withdrawn since, oldest first; the last one is live.

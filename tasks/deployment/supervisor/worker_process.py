@@ -50,8 +50,8 @@ def launch(
         environment.pop(name, None)  # code and model are the bento's own
     environment |= protection.environment(version.security, state, role)
     return subprocess.Popen(
-        protection.verified(command, version),
-        cwd=ROOT if version.security.trusted else version.path / "src",
+        protection.inside(command, version),
+        cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=log,

@@ -47,7 +47,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Package:
     folder = tmp_path_factory.mktemp("package")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(folder / "home"))
-        return package(evaluation(folder), ServeSettings(workers=1), "card", {}, folder / "work")
+        return package(evaluation(folder), ServeSettings(workers=1), "card", {}, folder / "work", folder / "state")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import pytest
 
 from tasks.base.errors import DeploymentError, InputError
 from tasks.base.manifests import Deployment, Package
-from tasks.base.settings import ServeSettings
+from tasks.base.settings import RolloutSettings, ServeSettings
 from tasks.data.prediction_log import read_predictions
 from tasks.deployment import deploy as deploying
 from tasks.deployment.deploy import deploy, rollback
@@ -260,6 +260,26 @@ def test_a_version_whose_bento_is_gone_is_refused(
     running = lifecycle.status(state)
     assert running
     assert running["tag"] == live.tag
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_new_version_replaces_a_live_one_whose_bento_is_gone(tmp_path: Path, running: bool) -> None:
+    state, gone, new = tmp_path / "state", lay_out(tmp_path, 1), lay_out(tmp_path, 2)
+    serve = SERVE.model_copy(update={"rollout": RolloutSettings(mode="canary", watch_minutes=1)})
+    try:
+        deploy(gone, SERVE, known(1), state)
+        if not running:
+            lifecycle.stop(state)
+        shutil.rmtree(gone.path)
+        with pytest.raises(InputError, match=rf"the bento of the live version, {gone.tag}, is gone from .*v1"):
+            lifecycle.start_live(state, "127.0.0.1", 0)
+        done = deploy(new, serve, known(2), state)
+        assert (done.tag, done.previous, done.rollout) == (new.tag, gone.tag, [])
+        answers = httpx.post(f"{done.url}/predict", json={"texts": [known(2)[0][0]]}).json()
+        assert answers["predictions"][0]["label"] == known(2)[0][1]
+        assert not [found for found in processes.find(state) if found.role == "standby"]
+    finally:
+        lifecycle.stop(state)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tasks.base.errors import DeploymentError
 from tasks.base.manifests import Package
 from tasks.base.settings import ServeSettings
 from tasks.release import package as packaging
+from tasks.release.ownership import Packaged, packaged
 from tasks.release.package import CARD, IN_BENTO, bento_model, bento_source, package
 from tests.tasks.deployment.supervisor.bento import evaluation, known
 
@@ -37,7 +38,7 @@ def packed(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Package:
     folder = tmp_path_factory.mktemp("package")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(home))
-        return package(evaluation(folder), SERVE, "# The card", LINEAGE, folder / "work")
+        return package(evaluation(folder), SERVE, "# The card", LINEAGE, folder / "work", home / "state")
 
 
 def test_the_bento_lies_in_the_store_under_its_time_and_content(home: Path, packed: Package) -> None:
@@ -84,8 +85,24 @@ def test_the_same_inputs_give_the_same_content(
     packed: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
-    again = package(evaluation(tmp_path), SERVE, "# The card", LINEAGE, tmp_path / "work")
+    again = package(evaluation(tmp_path), SERVE, "# The card", LINEAGE, tmp_path / "work", tmp_path / "state")
     assert again.content == packed.content
+
+
+def test_a_bento_is_noted_as_the_state_s_own_before_it_is_in_the_store(
+    packed: Package, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert packaged(home / "state") == [Packaged(tag=packed.tag, path=packed.path)]
+
+    def killed(built: Path, name: str) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    monkeypatch.setattr(packaging, "_place", killed)
+    with pytest.raises(KeyboardInterrupt):
+        package(evaluation(tmp_path), SERVE, "# The card", LINEAGE, tmp_path / "work", tmp_path / "state")
+    (noted,) = packaged(tmp_path / "state")
+    assert noted.path.parent == tmp_path / "bentoml" / "bentos" / "text_classifier"
 
 
 def test_requirements_in_the_bento_are_pinned_with_hashes(packed: Package) -> None:

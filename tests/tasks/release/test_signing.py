@@ -129,7 +129,7 @@ def test_a_worker_of_another_version_does_not_start(
     tmp_path: Path, bento: Path, security: SecuritySettings, capfd: pytest.CaptureFixture[str]
 ) -> None:
     version = Version(tag="text_classifier:v9", path=bento, content="0", serve=SERVE, security=security)
-    done = subprocess.run(protection.verified(["never"], version), cwd=ROOT, check=False)
+    done = subprocess.run(protection.inside(["never"], version), cwd=ROOT, check=False)
     assert done.returncode == DeploymentError.exit_status
     assert "v1 holds text_classifier:v1 in place of text_classifier:v9" in capfd.readouterr().err
 
@@ -237,7 +237,7 @@ def test_a_worker_is_started_behind_the_check_of_the_identity(monkeypatch: pytes
     monkeypatch.setattr(os, "chdir", lambda folder: None)
     monkeypatch.setattr(os, "execv", lambda program, command: asked.append(command))
     version = Version.of(lay_out(tmp_path), SERVE, SecuritySettings(sigstore=IDENTITY))
-    command = protection.verified(["serve", "--port", "0"], version)
+    command = protection.inside(["serve", "--port", "0"], version)
     verified.main(*command[3:])
     assert asked == [(version.path, IDENTITY, version.tag), ("serve", "--port", "0")]
 
@@ -274,7 +274,13 @@ def protected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Package, Securi
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(folder / "bentoml"))
         made = package(
-            evaluation(folder), ServeSettings(workers=1), "# science-1", {"data": "1"}, folder / "w", settings
+            evaluation(folder),
+            ServeSettings(workers=1),
+            "# science-1",
+            {"data": "1"},
+            folder / "w",
+            folder / "state",
+            settings,
         )
     return made, settings
 
