@@ -1,19 +1,31 @@
 """Files: one, a folder, a glob, standard input, or anywhere fsspec reaches."""
 
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import fsspec
 import pyarrow as pa
 
 from tasks.base.errors import InputError
 from tasks.data.sources import Reading, register, shown
-from tasks.data.sources.formats import conll, delimited, json_rows, parquet
-from tasks.data.sources.opening import File, detect_encoding, open_bytes, open_text
+from tasks.data.sources.encodings import detect_encoding
+from tasks.data.sources.formats import arrow, conll, delimited, json_rows, workbook
+from tasks.data.sources.opening import File, open_bytes, open_text
 
 _TextFormat = Callable[[File, str, Reading], Iterator[pa.RecordBatch]]
+_BINARY: dict[bytes, Callable[[File, Reading], Iterator[pa.RecordBatch]]] = {
+    arrow.PARQUET: arrow.read_parquet,
+    b"ARROW1": arrow.read_ipc,
+    b"\xff\xff\xff\xff": arrow.read_ipc,
+    workbook.ZIP: workbook.read,
+    workbook.OLE: workbook.read,
+}
+_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_BINARY_SUFFIXES = {"parquet": "Parquet file", "feather": "Feather file", "xlsx": "Excel workbook"}
 
 
 class Files:
@@ -56,10 +68,24 @@ def find_files(source: str, scratch: Path, key: str | None = None) -> list[File]
     if not found:
         raise InputError(f"{shown(source)}: there is no such file, or the folder holds none; check the path.")
     local = "://" not in source
+    # Of the path before the folder, or before what a glob leaves open, nothing says what is in the file.
+    stem = re.split(r"[*?\[]", path)[0]
     return [
-        File(_near(name) if local else shown(system.unstrip_protocol(name)), name, system, key)
+        File(
+            _near(name) if local else shown(system.unstrip_protocol(name)),
+            name,
+            system,
+            key,
+            _partition(name.removeprefix(stem if len(found) > 1 or name != path else name)),
+        )
         for name in sorted(found)
     ]
+
+
+def _partition(inside: str) -> dict[str, str | None]:
+    """The columns that folders called NAME=VALUE stand for, as Hive, Spark and Arrow write them."""
+    pairs = (part.split("=", 1) for part in inside.split("/")[:-1] if "=" in part)
+    return {unquote(name): None if value == _NULL_PARTITION else unquote(value) for name, value in pairs if name}
 
 
 def _near(path: str) -> str:
@@ -82,15 +108,17 @@ def _standard_input(scratch: Path, key: str | None) -> File:
 def read_file(file: File, reading: Reading) -> Iterator[pa.RecordBatch]:
     """The rows of one file, whose format its content tells (its name only where the content leaves it open)."""
     with open_bytes(file) as stream:
-        start = stream.read(4)
-    if start == parquet.MAGIC:
-        yield from parquet.read(file, reading)
-        return
+        start = stream.read(8)
+    for magic, read in _BINARY.items():
+        if start.startswith(magic):
+            yield from read(file, reading)
+            return
     if not start:
         raise InputError(f"{file.name} is empty; it needs a header such as text,label and one row a line.")
-    if "parquet" in file.suffixes:
-        raise InputError(f"{file.name} is no Parquet file, or its beginning is lost; copy it again.")
-    encoding, note = detect_encoding(file)
+    for suffix, kind in _BINARY_SUFFIXES.items():
+        if suffix in file.suffixes:
+            raise InputError(f"{file.name} is no {kind}, or its beginning is lost; copy it again.")
+    encoding, note = detect_encoding(file, reading.settings.encoding)
     if note:
         reading.note(note)
     yield from _text_format(file, encoding)(file, encoding, reading)

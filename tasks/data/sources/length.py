@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from tasks.base.settings import SourceSettings
 from tasks.data.sources import source_of
 from tasks.data.sources.files import Files, find_files
-from tasks.data.sources.formats.parquet import MAGIC
+from tasks.data.sources.formats import arrow, workbook
 from tasks.data.sources.opening import open_bytes
 
 _PIECE = 1 << 20
@@ -22,8 +22,10 @@ def about_rows(settings: SourceSettings) -> int | None:
     rows = 0
     for file in find_files(source, Path(), settings.data_key):
         with open_bytes(file) as stream:
-            start = stream.read(len(MAGIC))
-            if start == MAGIC:
+            start = stream.read(len(arrow.PARQUET))
+            if start in (workbook.ZIP, workbook.OLE, b"ARRO", b"\xff\xff\xff\xff"):
+                return None
+            if start == arrow.PARQUET:
                 try:
                     rows += pq.ParquetFile(stream).metadata.num_rows
                 except pa.ArrowException:
