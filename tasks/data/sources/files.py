@@ -3,7 +3,7 @@
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,19 +13,10 @@ import pyarrow as pa
 from tasks.base.errors import InputError
 from tasks.data.sources import Reading, register, shown
 from tasks.data.sources.encodings import detect_encoding
-from tasks.data.sources.formats import arrow, conll, delimited, json_rows, workbook
+from tasks.data.sources.formats import START_BYTES, START_CHARACTERS, binary_format, binary_formats, text_format
 from tasks.data.sources.opening import File, open_bytes, open_text
 
-_TextFormat = Callable[[File, str, Reading], Iterator[pa.RecordBatch]]
-_BINARY: dict[bytes, Callable[[File, Reading], Iterator[pa.RecordBatch]]] = {
-    arrow.PARQUET: arrow.read_parquet,
-    b"ARROW1": arrow.read_ipc,
-    b"\xff\xff\xff\xff": arrow.read_ipc,
-    workbook.ZIP: workbook.read,
-    workbook.OLE: workbook.read,
-}
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
-_BINARY_SUFFIXES = {"parquet": "Parquet file", "feather": "Feather file", "xlsx": "Excel workbook"}
 
 
 class Files:
@@ -108,31 +99,21 @@ def _standard_input(scratch: Path, key: str | None) -> File:
 def read_file(file: File, reading: Reading) -> Iterator[pa.RecordBatch]:
     """The rows of one file, whose format its content tells (its name only where the content leaves it open)."""
     with open_bytes(file) as stream:
-        start = stream.read(8)
-    for magic, read in _BINARY.items():
-        if start.startswith(magic):
-            yield from read(file, reading)
-            return
+        start = stream.read(START_BYTES)
+    if found := binary_format(start):
+        yield from found.read(file, reading)
+        return
     if not start:
         raise InputError(f"{file.name} is empty; it needs a header such as text,label and one row a line.")
-    for suffix, kind in _BINARY_SUFFIXES.items():
-        if suffix in file.suffixes:
-            raise InputError(f"{file.name} is no {kind}, or its beginning is lost; copy it again.")
+    for kind in binary_formats():
+        if set(kind.suffixes) & set(file.suffixes):
+            raise InputError(f"{file.name} is no {kind.name}, or its beginning is lost; copy it again.")
     encoding, note = detect_encoding(file, reading.settings.encoding)
     if note:
         reading.note(note)
-    yield from _text_format(file, encoding)(file, encoding, reading)
-
-
-def _text_format(file: File, encoding: str) -> _TextFormat:
     with open_text(file, encoding) as text:
-        start = text.read(4096).lstrip("\ufeff \t\r\n")
-    named_json = any(suffix in ("json", "jsonl", "ndjson") for suffix in file.suffixes)
-    if named_json or start.startswith("{") or (start.startswith("[") and start[1:].lstrip().startswith("{")):
-        return json_rows.read
-    if conll.looks_tagged(file, start):
-        return conll.read
-    return delimited.read
+        beginning = text.read(START_CHARACTERS).lstrip("\ufeff \t\r\n")
+    yield from text_format(file, beginning).read(file, encoding, reading)
 
 
 register(Files())

@@ -12,9 +12,9 @@ from tasks.base.errors import InputError
 from tasks.data.sources import Reading
 from tasks.data.sources.batches import Batcher
 from tasks.data.sources.columns import SAMPLE_ROWS, Columns, find_columns
+from tasks.data.sources.formats import BinaryFormat, register
 from tasks.data.sources.opening import File, open_bytes
 
-PARQUET = b"PAR1"
 _ROWS = 20_000
 
 
@@ -169,3 +169,15 @@ def _light(kind: pa.DataType) -> bool:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return _is_string(kind.value_type)
     return _plain(kind) or pa.types.is_floating(kind)
+
+
+def _rows(stream: IO[bytes]) -> int | None:
+    try:
+        return pq.ParquetFile(stream).metadata.num_rows
+    except pa.ArrowException:
+        # Reading the rows will say what is wrong, and where.
+        return None
+
+
+register(BinaryFormat("Parquet file", (b"PAR1",), ("parquet",), read_parquet, _rows))
+register(BinaryFormat("Feather file", (b"ARROW1", b"\xff\xff\xff\xff"), ("feather",), read_ipc))

@@ -7,6 +7,7 @@ import pyarrow as pa
 from tasks.base.errors import InputError
 from tasks.data.sources import Reading
 from tasks.data.sources.batches import Batcher
+from tasks.data.sources.formats import TextFormat, register
 from tasks.data.sources.opening import File, Overlong, open_text
 
 _SUFFIXES = ("conll", "conll2003", "bio", "iob", "iob2")
@@ -83,3 +84,6 @@ def spans_of(tokens: list[str], tags: list[str]) -> list[dict[str, int | str]]:
         open_label = label if mark in ("B", "I") else ""
         start = end + 1
     return spans
+
+
+register(TextFormat("CoNLL", 20, looks_tagged, read))

@@ -14,6 +14,7 @@ from tasks.base.errors import InputError
 from tasks.data.sources import Reading
 from tasks.data.sources.batches import Batcher
 from tasks.data.sources.columns import Columns, find_columns, listed
+from tasks.data.sources.formats import TextFormat, register
 from tasks.data.sources.opening import File, Overlong, Text, open_text
 
 DELIMITERS = (",", "\t", ";", "|")
@@ -245,3 +246,6 @@ def _reason(error: csv.Error) -> str:
     if "expected after" in str(error):
         return "a quote stands inside a quoted field; double it"
     return str(error)
+
+
+register(TextFormat("CSV", 100, lambda file, start: True, read))

@@ -14,6 +14,7 @@ from tasks.base.errors import InputError
 from tasks.data.sources import Reading
 from tasks.data.sources.batches import Batcher
 from tasks.data.sources.columns import SAMPLE_ROWS, find_columns
+from tasks.data.sources.formats import TextFormat, register
 from tasks.data.sources.opening import File, Overlong, Text, open_text
 
 _PIECE = 1 << 20
@@ -137,3 +138,11 @@ def _array(file: File, text: Text, reading: Reading) -> Iterator[Any]:
         _count(twice, reading)
         count += 1
         yield entry
+
+
+def _looks_like_json(file: File, start: str) -> bool:
+    named = any(suffix in ("json", "jsonl", "ndjson") for suffix in file.suffixes)
+    return named or start.startswith("{") or (start.startswith("[") and start[1:].lstrip().startswith("{"))
+
+
+register(TextFormat("JSON", 10, _looks_like_json, read))

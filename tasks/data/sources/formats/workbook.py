@@ -13,9 +13,10 @@ from tasks.base.errors import InputError
 from tasks.data.sources import Reading
 from tasks.data.sources.batches import Batcher
 from tasks.data.sources.columns import SAMPLE_ROWS, find_columns
+from tasks.data.sources.formats import BinaryFormat, register
 from tasks.data.sources.opening import File, open_bytes
 
-ZIP, OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
+_ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 
 
 def read(file: File, reading: Reading) -> Iterator[pa.RecordBatch]:
@@ -47,7 +48,7 @@ def read(file: File, reading: Reading) -> Iterator[pa.RecordBatch]:
     except PasswordError as error:
         raise InputError(f"{file.name} is a workbook with a password; save it without one.") from error
     except CalamineError as error:
-        kind = "a zip archive" if content.getvalue().startswith(ZIP) else "an old document"
+        kind = "a zip archive" if content.getvalue().startswith(_ZIP) else "an old document"
         raise InputError(f"{file.name} is {kind} and no workbook; unpack it, or save its table as CSV.") from error
 
 
@@ -84,3 +85,6 @@ def _value(cell: Any) -> Any:
     if isinstance(cell, float) and cell.is_integer():
         return int(cell)
     return cell.isoformat() if isinstance(cell, (datetime.date, datetime.time)) else cell
+
+
+register(BinaryFormat("Excel workbook", (_ZIP, _OLE), ("xlsx",), read))
