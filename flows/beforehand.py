@@ -21,7 +21,7 @@ from tasks.deployment.supervisor.protection import check_address
 from tasks.release import export
 from tasks.release.package import store
 from tasks.release.signing import identity_token, usable_signer, usable_verifier
-from tasks.verdict.gate import read_cases
+from tasks.verdict.checks.behaviour import read_cases
 
 LEAST_FREE_MB = 500
 """Less than that, and even a small run would end in a full disk."""

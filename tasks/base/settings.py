@@ -40,6 +40,10 @@ class SourceSettings(Settings):
     """The SQL query when the source is a database."""
     data_key: KeySource | None = None
     """Source of the key that opens sealed files; what MODEL_SERVICE_DATA_KEY names when not given."""
+    encoding: str | None = None
+    """Encoding of text files, such as cp1252; told by their content when not given."""
+    sheet: str | None = None
+    """Name of the sheet to read of a workbook; the first one with rows when not given."""
     text_column: str | None = None
     """Found by its usual names when not given."""
     label_column: str | None = None

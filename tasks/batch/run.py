@@ -97,7 +97,7 @@ def batch_predict(
         rows=run.rows,
         errors=joined.errors,
         kept=run.kept,
-        notes=[*reading.notes, *_said_of(joined.disarmed)],
+        notes=[*reading.told(), *_said_of(joined.disarmed)],
     )
 
 

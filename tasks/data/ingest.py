@@ -86,7 +86,7 @@ def ingest(
         rows=rows,
         quarantined=by_kind(quarantined),
         quarantine=folder / "quarantine.csv",
-        notes=reading.notes,
+        notes=reading.told(),
         content=content_of(folder / "table.parquet", task),
     )
 

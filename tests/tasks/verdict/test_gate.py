@@ -9,7 +9,10 @@ from bentos.text_classifier.model import TextModel
 from tasks.base.errors import InputError
 from tasks.base.manifests import Evaluation, Figure, Verdict
 from tasks.base.settings import Budget, GateSettings
-from tasks.verdict.gate import better, gate, read_cases
+from tasks.verdict.checks import Check, Question, questions, register
+from tasks.verdict.checks.behaviour import read_cases
+from tasks.verdict.checks.mcnemar import better
+from tasks.verdict.gate import gate
 from tests.bentos.text_classifier.model_folder import WORDS, grams_folder, sentence
 from tests.tasks.judged import LABELS, optimised, served, variant
 
@@ -223,3 +226,23 @@ def test_whole_answers_of_several_labels_are_compared(tmp_path: Path) -> None:
     verdict = gate(judged, optimised(variant(folder)), TextModel.load(folder), settings, Budget(), None)
     assert verdict.verdict == "passed"
     assert "accuracy 100.0% against 100.0% on 90 rows" in check(verdict, "not worse than the live model")["found"]
+
+
+def test_what_the_gate_asks_is_found_in_its_files_in_the_order_of_the_report() -> None:
+    assert [question.name for question in questions()] == [
+        "beats nothing",
+        "champion",
+        "recall",
+        "accuracy",
+        "behaviour",
+        "budget",
+    ]
+
+
+def test_a_question_that_registers_itself_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.verdict.checks._REGISTRY", {})
+    register(Question("late", 2, lambda case: [Check("late", False, f"{len(case.tested.texts)} rows", "more")]))
+    register(Question("early", 1, lambda case: [Check("early", True, "", "")]))
+    verdict = judge(tmp_path, evaluation(tmp_path, LABELS, LABELS))
+    assert [one["name"] for one in verdict.checks] == ["early", "late"]
+    assert (verdict.verdict, verdict.reasons) == ("refused", ["late: 3 rows; wanted: more"])
