@@ -15,8 +15,18 @@ ARGS :=
 .PHONY: setup retrain test quick check up down serve stop status ui doctor audit lock requirements help
 
 help:
-	@echo "make retrain [SOURCE=file TEXT=column LABEL=column TEST=file EFFORT=quick|standard|thorough ARGS='--no-deploy ...']"
-	@echo "make test | quick | check | setup | up | down | serve | stop | status | ui | doctor | audit | lock"
+	@echo "make retrain       train, judge and deploy a model; without SOURCE on the embedded data"
+	@echo "                   [SOURCE=file TEXT=column LABEL=column TEST=file EFFORT=quick|standard|thorough ARGS='--no-deploy ...']"
+	@echo "make up, down      start or stop everything: Prefect's server, a worker, schedules and the service"
+	@echo "make serve, stop   start or stop the service alone"
+	@echo "make status        say what runs"
+	@echo "make ui            say where Prefect's pages are"
+	@echo "make doctor        say what is wrong with this machine"
+	@echo "make test, quick   run all tests, or the tests of logic in under a minute"
+	@echo "make check         run linters and types"
+	@echo "make audit         look for known vulnerabilities of the live version; needs the network"
+	@echo "make setup         install everything; the first command does so by itself"
+	@echo "make lock          pin the packages anew"
 
 setup: $(READY)
 

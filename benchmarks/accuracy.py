@@ -44,6 +44,7 @@ from tasks.conversion.optimise import BATCH_SIZES, optimise, timed
 from tasks.data.ingest import ingest
 from tasks.data.preprocess import preprocess
 from tasks.data.rows import Rows
+from tasks.data.unlabelled import read_unlabelled
 from tasks.data.validate import validate
 from tasks.learning.job import Job
 from tasks.verdict.evaluate import evaluate
@@ -106,7 +107,14 @@ class Models:
         asked = self.settings.unlabelled is not None or self.effort != "thorough"
         seconds = teaching_seconds(self.planned, asked)
         folder = self.folder / f"{STUDENT}-{self.teacher.content[:8]}"
-        return self._once(folder, {"seconds": seconds}, lambda job: student(job, self.teacher, seconds))
+        return self._once(folder, {"seconds": seconds}, lambda job: self._student(job, seconds))
+
+    def _student(self, job: Job, seconds: float) -> Candidate:
+        if self.settings.unlabelled is None:
+            return student(job, self.teacher, seconds)
+        with tempfile.TemporaryDirectory() as folder:
+            texts = read_unlabelled(self.settings.unlabelled, Path(folder)).texts()
+        return student(job, self.teacher, seconds, unlabelled=texts)
 
     @property
     def teacher(self) -> Candidate:

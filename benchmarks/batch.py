@@ -17,13 +17,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bentos.text_classifier.cpus import allowed_cpus
+from bentos.serving.cpus import allowed_cpus
 from bentos.text_classifier.decoding import Options
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.predictor import Predictor
 from tasks.base.settings import BatchSettings, SourceSettings
 from tasks.batch import batch_predict
-from tests.bentos.model_folder import WORDS, sentence, tokens_folder
+from tests.bentos.text_classifier.model_folder import WORDS, sentence, tokens_folder
 
 
 def in_process(model: TextModel, texts: list[str]) -> None:

@@ -26,6 +26,7 @@ from tasks.base.errors import DeploymentError
 from tasks.base.manifests import Package
 from tasks.deployment.deploy import deploy, rollback
 from tasks.deployment.supervisor import lifecycle, processes
+from tasks.deployment.supervisor.address import address_of
 from tasks.deployment.supervisor.processes import Role
 from tasks.release.package import bento_model
 
@@ -136,7 +137,7 @@ class Faults:
         if roles == ("guardian", "supervisor"):
             # Nobody is left to start them; the worker goes on.
             time.sleep(2)
-            lifecycle.start_live(self.system.state, live.serve.host, self.system.port)
+            lifecycle.start_live(self.system.state, address_of(live.serve).host, self.system.port)
         until(self.system.whole, "the whole service", 60)
         return f"whole again after {time.monotonic() - started:.1f} s"
 

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
+from bentos.serving.model_folder import MANIFEST
 from bentos.text_classifier.encoding import GramEncoder, gram_groups
-from bentos.text_classifier.manifest import GRAPH, MANIFEST, GramSettings, Manifest, dump
+from bentos.text_classifier.manifest import GRAPH, GramSettings, Manifest, dump
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.text import fold
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.serving_models import tiny_folder
-from tests.bentos.serving import Process, worker
+from tests.bentos.text_classifier.servers import Process, worker
 
 BODIES = 400
 BLOCK_SECONDS = 10

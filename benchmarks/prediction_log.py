@@ -23,14 +23,15 @@ from pathlib import Path
 
 import psutil
 
+from bentos.serving.settings import RECORDS_VARIABLE
 from bentos.text_classifier.decoding import Options
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.prediction_log import PredictionLog, observe
 from bentos.text_classifier.scope import ScopeRule
-from bentos.text_classifier.settings import RECORDS_VARIABLE, ServiceSettings
+from bentos.text_classifier.settings import Settings
 from tasks.verdict.scope import fit_scope
-from tests.bentos.model_folder import WORDS, sentence, tokens_folder
-from tests.bentos.serving import Process, worker
+from tests.bentos.text_classifier.model_folder import WORDS, sentence, tokens_folder
+from tests.bentos.text_classifier.servers import Process, worker
 
 REQUESTS_A_SECOND = 4_000
 """What one worker answers at full load."""
@@ -99,7 +100,7 @@ def in_process(predictions: int) -> dict[str, float]:
     """CPU time of each part, by name."""
     labels = list(WORDS)
     texts = [f"{sentence(labels[row % 3], 3 + row % 12)} {row}" for row in range(predictions)]
-    settings = ServiceSettings()
+    settings = Settings()
     with tempfile.TemporaryDirectory() as scratch:
         model = TextModel.load(tokens_folder(Path(scratch) / "model"))
         answers = model.predict(texts)

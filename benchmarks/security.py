@@ -30,23 +30,25 @@ from benchmarks.linear_model import write_linear_model
 from benchmarks.security_costs import COLUMNS, throughput
 from benchmarks.security_floods import floods, table
 from benchmarks.security_loading import costs_of_loading, seconds
-from bentos.text_classifier.access import Access
-from bentos.text_classifier.api_keys import ApiKey, ApiScope, dump_keys, new_token
-from bentos.text_classifier.app import Application
-from bentos.text_classifier.client import PrivateClient
-from bentos.text_classifier.envelope import Envelopes
-from bentos.text_classifier.guard import Guard
-from bentos.text_classifier.keys import provider_of
-from bentos.text_classifier.manifest import CARD, GRAPH
-from bentos.text_classifier.model import ModelError, TextModel
-from bentos.text_classifier.sealing import seal_folder
-from bentos.text_classifier.settings import ServiceSettings
+from bentos.serving.guard.access import Access
+from bentos.serving.guard.api_keys import ApiKey, ApiScope, dump_keys, new_token
+from bentos.serving.guard.client import PrivateClient
+from bentos.serving.guard.envelope import Envelopes
+from bentos.serving.guard.guard import Guard
+from bentos.serving.http.application import Application
+from bentos.serving.model_folder import CARD, ModelError
+from bentos.serving.sealing.folder import seal_folder
+from bentos.serving.sealing.keys import provider_of
+from bentos.text_classifier.kind import SERVICE
+from bentos.text_classifier.manifest import GRAPH
+from bentos.text_classifier.model import TextModel
+from bentos.text_classifier.settings import Settings
 from tasks.base.errors import PipelineError
 from tasks.base.settings import SecuritySettings
 from tasks.data.sealed_files import seal_file, unseal_file
 from tasks.deployment.supervisor.protection import check_address
 from tasks.release.signing import sign, verify
-from tests.bentos.serving import worker
+from tests.bentos.text_classifier.servers import worker
 from tests.tasks.keys import key_file, key_pair_files, signing_key
 
 BODY = {"texts": ["a goal in the last minute of the match"]}
@@ -295,7 +297,7 @@ def _api_key(*scopes: ApiScope, **limits: Any) -> tuple[ApiKey, dict[str, str]]:
 
 @contextmanager
 def _service(folder: Path, guard: Guard | None) -> Iterator[TestClient]:
-    with TestClient(Application(folder / "plain", ServiceSettings(), guard=guard)) as client:
+    with TestClient(Application(SERVICE, folder / "plain", Settings(), guard=guard)) as client:
         yield client
 
 

@@ -26,18 +26,18 @@ import msgspec
 import psutil
 
 from benchmarks import wrk
-from bentos.text_classifier.api_keys import ApiKey, dump_keys, new_token
-from bentos.text_classifier.client import PrivateClient
-from bentos.text_classifier.manifest import KEY_VARIABLE
-from bentos.text_classifier.network import (
+from bentos.serving.guard.api_keys import ApiKey, dump_keys, new_token
+from bentos.serving.guard.client import PrivateClient
+from bentos.serving.guard.network import (
     API_KEYS_VARIABLE,
     CERTIFICATE_KEY_VARIABLE,
     CERTIFICATE_VARIABLE,
     CLIENT_CA_VARIABLE,
     ENVELOPES_VARIABLE,
 )
-from bentos.text_classifier.settings import ServiceSettings
-from tests.bentos.serving import Process, worker
+from bentos.serving.model_folder import KEY_VARIABLE
+from bentos.text_classifier.settings import Settings
+from tests.bentos.text_classifier.servers import Process, worker
 from tests.tasks.keys import certificate
 
 NOTHING = "nothing"
@@ -51,7 +51,7 @@ class Control:
 
     name: str
     environment: dict[str, str] = field(default_factory=dict)
-    settings: ServiceSettings = field(default_factory=ServiceSettings)
+    settings: Settings = field(default_factory=Settings)
     headers: dict[str, str] = field(default_factory=dict)
     model: Path | None = None
 
@@ -99,7 +99,7 @@ def throughput(plain: Path, sealed: tuple[Path, str], folder: Path, seconds: int
 
 def _controls(folder: Path, sealed: tuple[Path, str]) -> Iterator[Control]:
     # Of a long burst the service records little; here every prediction, or the cost would hide.
-    every = ServiceSettings(records=str(folder / "records"), prediction_burst=10**9)
+    every = Settings(records=str(folder / "records"), prediction_burst=10**9)
     texts = msgspec.structs.replace(every, store_texts=True)
     yield _with_key("API keys", folder)
     yield _with_key("API keys with a rate", folder, rate=1e9)

@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-from tests.bentos.floods import FLOODS, HEAD, connected, flood, unread_streams, watched
-from tests.bentos.serving import Process, worker
+from tests.bentos.serving.http.floods import FLOODS, HEAD, connected, flood, unread_streams, watched
+from tests.bentos.text_classifier.servers import Process, worker
 
 COLUMNS = ("attack", "megabytes", "seconds", "answers")
 _DESCRIPTORS = 128

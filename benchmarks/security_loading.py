@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.serving_models import transformer_folder
-from bentos.text_classifier.keys import provider_of
-from bentos.text_classifier.personal_data import Redactor
-from bentos.text_classifier.sealing import rewrap, seal_folder
+from bentos.serving.records.personal_data import Redactor
+from bentos.serving.sealing.folder import rewrap, seal_folder
+from bentos.serving.sealing.keys import provider_of
 from tasks.data.sealed_files import seal_file, unseal_file
 from tests.tasks.keys import key_file
 
@@ -24,7 +24,7 @@ _LOAD = """
 import json, sys, time
 from pathlib import Path
 from bentos.text_classifier.model import TextModel
-from bentos.text_classifier.process import settle_memory
+from bentos.serving.process import settle_memory
 folder, key = Path(sys.argv[1]), sys.argv[2] or None
 started = time.perf_counter()
 model = TextModel.load(folder, key=key)

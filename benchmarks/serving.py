@@ -31,7 +31,7 @@ import psutil
 
 from benchmarks import wrk
 from benchmarks.serving_models import tiny_folder, transformer_folder
-from bentos.text_classifier.process import ALLOCATOR
+from bentos.serving.process import ALLOCATOR
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS = ("worker", "bentoml", "plain", "fastapi", "litserve")
@@ -118,16 +118,15 @@ def _serving(server: str, python: str, folder: Path, work: Path) -> Iterator[Pro
         port = taken.getsockname()[1]
     at = ["--port", str(port)]
     commands = {
-        "worker": [python, "-m", "bentos.text_classifier.worker", *at],
+        "worker": [python, "-m", "bentos.serving.worker", "text_classifier", *at],
         "bentoml": [python, "-m", "bentoml", "serve", "bentos.text_classifier.service:TextClassifier", *at],
         "plain": [python, "-m", "bentoml", "serve", "benchmarks.serving_peers:Plain", *at],
         "fastapi": [python, "benchmarks/serving_peers.py", str(port)],
         "litserve": [python, "benchmarks/serving_litserve.py", str(port)],
     }
     environment = os.environ | {
-        "TEXT_CLASSIFIER_MODEL": str(folder),
+        "MODEL_SERVICE_MODEL": str(folder),
         "BENTOML_HOME": str(work / "bentoml"),
-        "BENTOML_DO_NOT_TRACK": "true",
         "TOKENIZERS_PARALLELISM": "false",
         "OMP_NUM_THREADS": "1",
     }

@@ -1,4 +1,4 @@
-"""The model folder in TEXT_CLASSIFIER_MODEL behind LitServe: `python benchmarks/serving_litserve.py PORT`."""
+"""The model folder in MODEL_SERVICE_MODEL behind LitServe: `python benchmarks/serving_litserve.py PORT`."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ class Api(litserve.LitAPI):
     """What LitServe's documentation shows, for this model."""
 
     def setup(self, device: str) -> None:
-        self.model = TextModel.load(Path(os.environ["TEXT_CLASSIFIER_MODEL"]))
+        self.model = TextModel.load(Path(os.environ["MODEL_SERVICE_MODEL"]))
 
     def decode_request(self, request: dict[str, Any]) -> tuple[list[str], int]:
         return request["texts"], request.get("top_k", 1)

@@ -8,7 +8,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from bentos.text_classifier.manifest import GRAPH, MANIFEST, Manifest, TokenSettings, dump
+from bentos.serving.model_folder import MANIFEST
+from bentos.text_classifier.manifest import GRAPH, Manifest, TokenSettings, dump
 
 LABELS = ["science", "sport", "food", "travel"]
 VOCABULARY = 2_000

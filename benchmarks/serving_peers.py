@@ -2,7 +2,7 @@
 
 Each is what an engineer would write by hand for it: typed, asynchronous, without access log. Run as
 `python benchmarks/serving_peers.py PORT` for FastAPI, `bentoml serve benchmarks.serving_peers:Plain`
-for BentoML, with the model folder in TEXT_CLASSIFIER_MODEL.
+for BentoML, with the model folder in MODEL_SERVICE_MODEL.
 """
 
 import os
@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bentos.text_classifier.decoding import Options
 from bentos.text_classifier.model import TextModel
 
-FOLDER = Path(os.environ["TEXT_CLASSIFIER_MODEL"])
+FOLDER = Path(os.environ["MODEL_SERVICE_MODEL"])
 
 
 def answer(model: TextModel, texts: list[str], top_k: int) -> list[dict[str, Any]]:

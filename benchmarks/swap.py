@@ -18,6 +18,7 @@ from typing import Any
 from tasks.base.manifests import Package
 from tasks.base.settings import ServeSettings
 from tasks.deployment.supervisor import lifecycle
+from tasks.deployment.supervisor.address import address_of
 from tasks.deployment.supervisor.record import Version
 from tests.tasks.deployment.supervisor.bento import lay_out
 from tests.tasks.deployment.supervisor.traffic import traffic
@@ -35,7 +36,7 @@ def main() -> int:
         state = Path(folder) / "state"
         packages = [lay_out(Path(folder), step) for step in (1, 2)]
         serve = ServeSettings(port=0, workers=1)
-        running = lifecycle.start(state, serve.host, 0)
+        running = lifecycle.start(state, *address_of(serve))
         try:
             lifecycle.swap(state, Version.of(packages[0], serve), "deployed", "first")
             print(f"{'connections':34}{'swaps':>6}{'requests':>10}{'failed':>8}{'wrong':>7}{'p50 ms':>8}{'p99 ms':>8}")

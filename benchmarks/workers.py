@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks.serving import body, cpu_seconds, open_loop
 from benchmarks.serving_models import tiny_folder, transformer_folder
-from tests.bentos.serving import worker
+from tests.bentos.text_classifier.servers import worker
 
 MODELS = {"tiny": (tiny_folder, 3_000), "transformer": (transformer_folder, 600)}
 """Of each, requests a second that one worker answers without pains."""

@@ -7,7 +7,7 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from pydantic import Field
 
-from bentos.text_classifier.cpus import allowed_cpus
+from bentos.serving.cpus import allowed_cpus
 from flows import command_line
 from flows.console import current
 from flows.predict_files import predict_files
@@ -38,7 +38,7 @@ class BatchPredictConfig(BatchSettings):
     query: str | None = None
     """The SQL query when the input is a database."""
     data_key: KeySource | None = None
-    """Source of the key that opens sealed inputs; what TEXT_CLASSIFIER_DATA_KEY names when not given."""
+    """Source of the key that opens sealed inputs; what MODEL_SERVICE_DATA_KEY names when not given."""
     format: Literal["parquet", "csv", "jsonl"] = "parquet"
     """Of the files in an output folder."""
     runner: RunnerName = "local"

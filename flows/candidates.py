@@ -3,25 +3,25 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from prefect.task_runners import TaskRunner
 
-from bentos.text_classifier.cpus import allowed_cpus
+from bentos.serving.cpus import allowed_cpus
 from flows.config import RetrainConfig
-from flows.stages import Stage, Stages
+from flows.stages import Part, Stage, Stages
 from flows.task_runners import task_runner
 from tasks.base.machine import has_gpu
 from tasks.base.manifests import Candidate, Dataset, Selection
-from tasks.base.progress import Progress
-from tasks.base.settings import Effort, TrainSettings
+from tasks.base.settings import Effort
 from tasks.candidates.plan import ENSEMBLE, STUDENT, Plan
 from tasks.candidates.refit import refit_dataset
 from tasks.candidates.search import found
 from tasks.candidates.select import judged_on, over_seeds, undecided
+from tasks.candidates.stages import Training, join_members, teach_student, train_candidate, train_fold, train_trials
 from tasks.data.personal_data import redactor
-from tasks.learning.job import Job
+from tasks.data.sources import shown
+from tasks.data.unlabelled import Unlabelled, read_unlabelled
 
 SLOWER = 5.0
 """A student is worth its time when the best candidate needs so many times the fastest one's."""
@@ -46,41 +46,6 @@ def teaching_seconds(planned: Plan, asked: bool) -> float:
         asked: whether the user wants a student, by its name or by giving texts for it.
     """
     return (ASKED_SHARE if asked else STUDENT_SHARE) * planned.budget
-
-
-@dataclass(frozen=True)
-class _Training:
-    """One candidate's training, in a form that another process can be sent."""
-
-    name: str
-    dataset: Dataset
-    train: TrainSettings
-    effort: Effort
-    seed: int
-    fold_seed: int
-    hyper: dict[str, Any]
-    trials: int
-
-    def whole(self, folds: int, folder: Path, progress: Progress) -> Candidate:
-        from tasks.candidates.train import train
-
-        return train(self.name, self._job(folder, progress), folds)
-
-    def fold(self, number: int, folder: Path, progress: Progress) -> None:
-        from tasks.candidates.train import train_fold
-
-        train_fold(self.name, self._job(folder, progress), number)
-
-    def trial_seat(self, number: int, folder: Path, progress: Progress) -> None:
-        from tasks.candidates.train import train_trials
-
-        train_trials(self.name, self._job(folder, progress), number)
-
-    def _job(self, folder: Path, progress: Progress) -> Job:
-        return Job(
-            self.dataset, folder, self.train, self.effort, self.seed, self.hyper, self.trials,
-            progress=progress, fold_seed=self.fold_seed,
-        )  # fmt: skip
 
 
 @dataclass
@@ -114,23 +79,23 @@ class Candidates:
         return candidates, skipped
 
     def refit(self, selection: Selection, dataset: Dataset) -> tuple[Selection, Dataset]:
-        """The chosen model trained again with most of the validation rows, and the data set divided so."""
+        """The chosen model trained again with most of the validation rows, and the data set that it was trained on."""
         chosen = selection.chosen
         if chosen.name == STUDENT:
-            reason = f"{selection.reason} A student is not trained again: its teacher has not seen those rows either."
+            reason = f"{selection.reason} It is not trained again with validation rows: its teacher lacks them."
             return selection.model_copy(update={"reason": reason}), dataset
         wider = self.stages.run(
             "refit split",
-            lambda folder, progress: refit_dataset(dataset, folder),
-            (dataset,),
-            lambda made: f"{made.rows['train']:,} to train, {made.rows['validation']:,} kept back to calibrate by",
+            refit_dataset,
+            lambda made: f"{made.rows['train']:,} training and {made.rows['validation']:,} validation rows",
+            dataset=dataset,
         )
         names = chosen.settings["members"] if chosen.name == ENSEMBLE else [chosen.name]
         before = {one.name: one for one in selection.candidates}
         made = self._train(names, wider, 0, before)
         again = self._join(made, wider) if chosen.name == ENSEMBLE else made[0]
         rows = wider.rows["train"] - dataset.rows["train"]
-        reason = f"{selection.reason} It was trained again with {rows:,} of the validation rows."
+        reason = f"{selection.reason} It was then trained again with {rows:,} of the validation rows."
         return selection.model_copy(update={"chosen": again, "reason": reason}), wider
 
     def _with_more_seeds(self, candidates: list[Candidate], dataset: Dataset) -> list[Candidate]:
@@ -167,28 +132,34 @@ class Candidates:
             for name in names
         ]
         pieces = len(stages) + sum(len(stage.parts) for stage in stages)
-        if pieces > 1 and (runner := self._runner()):
-            return self.stages.run_together(stages, runner)
-        return [self.stages.run(stage.name, stage.work, stage.depends_on, stage.summary) for stage in stages]
+        return self.stages.run_together(stages, self._runner() if pieces > 1 else None)
 
     def _stage(
         self, title: str, name: str, dataset: Dataset, folds: int, seed: int, before: Candidate | None
     ) -> Stage[Candidate]:
-        config, effort = self.config, self.effort
         hyper: dict[str, Any] = {"seconds": self.planned.allowed[name]}
         trials = 0 if before else self.planned.trials.get(name, 0)
         if before:
             hyper |= found(before)
-        training = _Training(name, dataset, config.train, effort, seed, config.seed, hyper, trials)
-        parts = [partial(training.fold, number) for number in range(folds)]
+        parts = [Part(train_fold, {"number": number}) for number in range(folds)]
         if trials > 1:
-            parts = [partial(training.trial_seat, seat) for seat in range(min(trials, SEATS))]
-        return Stage(
-            title,
-            partial(training.whole, folds),
-            (name, dataset, config.train, effort, seed, config.seed, hyper, trials, folds),
-            _summary,
-            parts=tuple(parts),
+            parts = [Part(train_trials, {"seat": seat}) for seat in range(min(trials, SEATS))]
+        training = self._training(name, dataset, seed, hyper, trials)
+        inputs = {"training": training, "folds": folds}
+        return Stage(title, train_candidate, inputs, partial(_summary, dataset=dataset), parts=tuple(parts))
+
+    def _training(
+        self, name: str, dataset: Dataset, seed: int, hyper: dict[str, Any] | None = None, trials: int = 0
+    ) -> Training:
+        return Training(
+            name=name,
+            dataset=dataset,
+            train=self.config.train,
+            effort=self.effort,
+            seed=seed,
+            fold_seed=self.config.seed,
+            hyper=hyper or {},
+            trials=trials,
         )
 
     def _runner(self) -> TaskRunner[Any] | None:
@@ -199,37 +170,39 @@ class Candidates:
         return None if name == "local" else task_runner(name, at_a_time, config.runner_address, threads=CPUS)
 
     def _join(self, chosen: list[Candidate], dataset: Dataset) -> Candidate:
-        from tasks.candidates.ensemble import ensemble
-
-        config, effort = self.config, self.effort
-
-        def work(folder: Path, progress: Progress) -> Candidate:
-            return ensemble(Job(dataset, folder, config.train, effort, config.seed), chosen)
-
-        return self.stages.run(f"train {ENSEMBLE}", work, (dataset, *chosen, config.train, config.seed), _summary)
+        training = self._training(ENSEMBLE, dataset, self.config.seed)
+        return self.stages.run(
+            f"train {ENSEMBLE}", join_members, partial(_summary, dataset=dataset), training=training, chosen=chosen
+        )
 
     def _teach(self, teacher: Candidate, dataset: Dataset) -> Candidate:
-        from tasks.candidates.distillation import student
-
-        config, effort = self.config, self.effort
+        config = self.config
         asked = STUDENT in config.train.candidates or config.train.unlabelled is not None
         seconds = teaching_seconds(self.planned, asked)
+        return self.stages.run(
+            f"train {STUDENT}",
+            teach_student,
+            partial(_summary, dataset=dataset),
+            training=self._training(STUDENT, dataset, config.seed, {"seconds": seconds}),
+            teacher=teacher,
+            unlabelled=self._unlabelled(config.train.unlabelled) if config.train.unlabelled else None,
+            seconds=seconds,
+            optimised=config.optimise,
+        )
 
-        def work(folder: Path, progress: Progress) -> Candidate:
-            hyper = {"seconds": seconds}
-            job = Job(dataset, folder, config.train, effort, config.seed, hyper, progress=progress)
-            personal = redactor(config.data.personal_data, self.stages.folder.parent, config.data.person_names)
-            return student(job, teacher, seconds, config.optimise, personal, config.data_key)
-
-        unlabelled = Path(config.train.unlabelled) if config.train.unlabelled else None
-        policy = (config.data.personal_data, config.data.person_names)
-        key = (dataset, teacher, config.train, config.optimise, effort, config.seed, seconds, policy)
-        if unlabelled is not None and unlabelled.exists():
-            key = (*key, unlabelled)
-        return self.stages.run(f"train {STUDENT}", work, key, _summary)
+    def _unlabelled(self, source: str) -> Unlabelled:
+        data = self.config.data
+        return self.stages.act(
+            "ingest unlabelled",
+            read_unlabelled,
+            lambda made: f"{made.rows:,} texts of {shown(source)}",
+            source=source,
+            personal=redactor(data.personal_data, self.stages.folder.parent, data.person_names),
+            data_key=self.config.data_key,
+        )
 
 
-def _summary(made: Candidate) -> str:
+def _summary(made: Candidate, dataset: Dataset) -> str:
     members = f", of {', '.join(made.settings['members'])}" if "members" in made.settings else ""
     size = f"{made.size_bytes / 1e6:.1f} MB, {made.latency_ms:.2f} ms a text"
-    return f"{made.score:.1%} {judged_on(made)}, {size}{members}"
+    return f"{made.score:.1%} {judged_on(made, dataset)}, {size}{members}"

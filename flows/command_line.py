@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
 from flows.console import Console, quiet, shown_on
+from flows.environment import make_home
 from tasks.base.errors import InputError, PipelineError
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -67,6 +68,7 @@ def run(config: type[Config], program: str, log: Path, body: Callable[[Config], 
     """
     try:
         parameters = parse(config, program, sys.argv[1:])
+        make_home()
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)

@@ -35,22 +35,22 @@ class RetrainConfig(Budget, SourceSettings):
     model_config = ConfigDict(json_schema_extra=_form)
 
     validation_source: str | None = Field(default=None, min_length=1)
-    """Rows to choose by, instead of a part of the source; never trained on unless `data.refit`."""
+    """Source of the validation rows, instead of a share of `source`; never trained on unless `data.refit`."""
     test_source: str | None = Field(default=None, min_length=1)
-    """Rows to judge by, instead of a part of the source; never trained on."""
+    """Source of the test rows, instead of a share of `source`; never trained on."""
     effort: Effort | None = None
     """`quick`, `standard` or `thorough`; standard when not given, quick for the embedded source."""
     seed: int = 13
-    """Of the split, the initial weights and the bootstrap."""
+    """Seed of the split, the initial weights and the bootstrap."""
     runner: RunnerName | None = None
     """Where candidates and folds are trained: one after the other here (`local`), or side by side in the processes
     of a cluster (`dask`, `ray`); where there are four CPUs and no GPU `dask` when not given."""
     runner_address: str | None = Field(default=None, min_length=1)
-    """Of a Dask scheduler or a Ray cluster that runs already; a local one is started when not given."""
+    """Address of a Dask scheduler or a Ray cluster that runs already; a local one is started when not given."""
     deploy: bool = True
     """Stop after packaging with --no-deploy."""
     wait: bool = True
-    """Queue behind a running retrain; with --no-wait end with status 2 instead."""
+    """Wait for a running retrain to end; with --no-wait end with status 2 instead."""
     report: Path | None = None
     """Also write the report as JSON here."""
     promote_anyway: str | None = Field(default=None, min_length=1)
@@ -58,7 +58,7 @@ class RetrainConfig(Budget, SourceSettings):
     export: tuple[Annotated[str, Field(pattern="^(onnx|tfserving|triton)=.+")], ...] = ()
     """Pairs KIND=DIR with KIND tfserving, triton or onnx: also write the model in that form."""
     data: DataSettings = DataSettings()
-    """When data is good enough, and how it is divided."""
+    """When data is good enough, and how it is split."""
     train: TrainSettings = TrainSettings()
     """How models are trained and chosen."""
     feedback: FeedbackSettings = FeedbackSettings()
@@ -71,6 +71,11 @@ class RetrainConfig(Budget, SourceSettings):
     """Where and with what the model is served."""
     security: SecuritySettings = SecuritySettings()
     """What protects the model and the service."""
+
+    def of_source(self, source: str) -> SourceSettings:
+        """How `source` is read: as the training source is."""
+        settings = SourceSettings.model_validate(self.model_dump(include=set(SourceSettings.model_fields)))
+        return settings.model_copy(update={"source": source})
 
     @field_validator("task")
     @classmethod

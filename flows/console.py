@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TextIO
@@ -34,6 +34,11 @@ class Console:
         """One finished stage; `kept` says that an earlier run's result was taken."""
         took = "kept" if kept else f"{seconds:.1f} s"
         self.line(f"  {name:<12} {took:>7}   {summary}")
+
+    def notes(self, notes: Sequence[str], most: int = 3) -> None:
+        """What a person should know of the stage before; the report has all of them."""
+        for note in notes[:most]:
+            self.line(f"              note: {note}")
 
     def progress(self, name: str, share: float, text: str) -> None:
         """Moves the bar of the running stage to `share` (0 to 1)."""

@@ -1,7 +1,6 @@
-"""Checks of this machine: versions, ONNX Runtime, GPU, ports, disk, memory. `python -m flows.doctor`."""
+"""Checks of this machine: versions, ONNX Runtime, GPU, ports, disk, memory, telemetry. `python -m flows.doctor`."""
 
 import os
-import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -10,14 +9,18 @@ from importlib import metadata
 import numpy as np
 import psutil
 
-from bentos.text_classifier.cpus import allowed_cpus
+from bentos.serving.cpus import allowed_cpus
+from bentos.telemetry import SILENT, SWITCHES, left_on
 from flows.environment import kept_server
 from flows.system import server_port
+from tasks.base.errors import InputError, PipelineError
 from tasks.base.machine import has_gpu
 from tasks.base.settings import ServeSettings
-from tasks.base.state import ROOT, state_folder
+from tasks.base.state import ROOT, check_writable, free_bytes, state_folder
 from tasks.deployment.supervisor import lifecycle
+from tasks.deployment.supervisor.address import address_of
 from tasks.deployment.supervisor.record import read_live
+from tasks.release.package import store
 
 Finding = tuple[bool, str]
 PACKAGES = ("prefect", "tensorflow", "keras", "tf2onnx", "onnxruntime-gpu", "bentoml", "great-expectations")
@@ -110,23 +113,27 @@ def cpu_and_memory() -> Iterator[Finding]:
 
 
 def disk() -> Iterator[Finding]:
-    folder = state_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free / 1e9
-    yield free >= FREE_DISK_GB, f"{free:.0f} GB of disk free for {folder} (wanted: {FREE_DISK_GB})"
-    yield (
-        os.access(folder, os.W_OK),
-        f"{folder} can be written to" if os.access(folder, os.W_OK) else f"{folder} cannot be written to",
-    )
+    for name, folder in {"state": state_folder(), "BENTOML_HOME": store()}.items():
+        try:
+            check_writable(folder, name)
+        except InputError as error:
+            yield False, str(error)
+            continue
+        free = free_bytes(folder) / 1e9
+        yield free >= FREE_DISK_GB, f"{name}: {free:.0f} GB of disk free for {folder} (wanted: {FREE_DISK_GB})"
 
 
 def ports() -> Iterator[Finding]:
     """The ports that server and service have, or would take, are free or taken by our own processes."""
     url = kept_server()
     yield _port("127.0.0.1", server_port(), "Prefect server", ours=url is not None)
-    live, running = read_live(state_folder()), lifecycle.status(state_folder())
-    serve = live.version.serve if live else ServeSettings()
-    host, port = (running["host"], running["port"]) if running else (serve.host, serve.port)
+    try:
+        live, running = read_live(state_folder()), lifecycle.status(state_folder())
+    except PipelineError as error:
+        yield False, str(error)
+        return
+    served = address_of(live.version.serve if live else ServeSettings())
+    host, port = (running["host"], running["port"]) if running else served
     yield _port(host, port, "service", ours=running is not None)
 
 
@@ -139,7 +146,27 @@ def _port(host: str, port: int, name: str, *, ours: bool) -> Finding:
     return True, f"port {port} ({name}) " + ("is in use by this project" if taken else "is free")
 
 
-CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (versions, one_onnxruntime, gpu, cpu_and_memory, disk, ports)
+def telemetry() -> Iterator[Finding]:
+    """What each library would send to its makers is off."""
+    for library, switches in SWITCHES.items():
+        on = ", ".join(f"{name}={os.environ.get(name)}" for name in left_on(library))
+        off = ", ".join(f"{name}={value}" for name, value in switches.items())
+        yield (
+            not on,
+            f"{library} may send telemetry by {on}: set {off}" if on else f"{library} sends no telemetry: {off}",
+        )
+    yield True, f"no telemetry to switch off: {', '.join(SILENT)}"
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    versions,
+    one_onnxruntime,
+    gpu,
+    cpu_and_memory,
+    disk,
+    ports,
+    telemetry,
+)
 
 
 def main() -> int:

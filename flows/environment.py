@@ -14,9 +14,11 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
-from bentos.text_classifier.process import first_written
+from bentos import telemetry
+from bentos.serving.process import first_written
 from flows.identity import living
-from tasks.base.state import open_state, state_folder
+from tasks.base.errors import InputError
+from tasks.base.state import check_writable, open_state, state_folder
 
 SERVER_RECORD = "server.json"
 SERVER_AUTH, CLIENT_AUTH = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
@@ -28,13 +30,9 @@ def defaults() -> dict[str, str]:
         "PREFECT_HOME": str(prefect_home()),
         # A first start on two slow cores takes longer than the default of 20 s (prefect#16397).
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        # Telemetry finds the database locked on a first run and prints a traceback (and calls out).
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # No page of another origin may ask; the server's own needs no permission.
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "none",
-        "DO_NOT_TRACK": "1",
-        "BENTOML_DO_NOT_TRACK": "True",
-        "GX_ANALYTICS_ENABLED": "false",
+        **telemetry.variables(),
         # SQLite waits for a writer instead of failing (prefect#19771).
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
         "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
@@ -62,9 +60,6 @@ def prefect_home() -> Path:
 
 def prepare(environ: MutableMapping[str, str] = os.environ) -> None:
     """Sets what is missing; picks the kept local server where it answers, else Prefect's temporary one."""
-    open_state(state_folder())
-    # Prefect makes its home but not the folders above it, and then waits for a server that cannot start.
-    prefect_home().mkdir(parents=True, exist_ok=True)
     for name in ("MODEL_SERVICE_STATE", "BENTOML_HOME"):
         # Child processes work in other folders.
         if environ.get(name):
@@ -73,6 +68,11 @@ def prepare(environ: MutableMapping[str, str] = os.environ) -> None:
         environ.setdefault(name, value)
     # A server that a person named is not told the secret of ours.
     if environ.get("PREFECT_API_URL") in (None, _record().get("url")):
+        try:
+            make_home()
+        except InputError:
+            # Every command makes it too, and says then what is wrong with the folder.
+            return
         use(kept_server(), environ)
 
 
@@ -101,6 +101,17 @@ def _record() -> dict[str, Any]:
         return json.loads((prefect_home() / SERVER_RECORD).read_text())
     except (OSError, ValueError):
         return {}
+
+
+def make_home() -> None:
+    """Makes the state folder and Prefect's: Prefect makes none above its own, and waits for a server that cannot start.
+
+    Raises:
+        InputError: they cannot be written to.
+    """
+    check_writable(prefect_home(), "the state folder, which MODEL_SERVICE_STATE chooses")
+    open_state(state_folder())
+    prefect_home().mkdir(parents=True, exist_ok=True)
 
 
 def kept_server() -> str | None:

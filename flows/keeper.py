@@ -18,7 +18,7 @@ from flows import system
 from flows.api import listed
 from flows.arrivals import Watch, fingerprint
 from flows.changes import tell_changes
-from flows.environment import prefect_home
+from flows.environment import make_home, prefect_home
 from flows.running import crash_dead_runs
 from tasks.base.errors import PipelineError
 from tasks.base.state import state_folder
@@ -61,6 +61,7 @@ def look(watch: Watch) -> None:
 def main() -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     # Under systemd nobody else does.
+    make_home()
     system.Background("keeper").remember(psutil.Process())
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -3,12 +3,11 @@
 from functools import cached_property
 from pathlib import Path
 
-from bentos.text_classifier.personal_data import Redactor
+from bentos.serving.records.personal_data import Redactor
 from flows.config import RetrainConfig
 from flows.console import Console
 from flows.stages import Stages
 from tasks.base.manifests import Checked, Dataset, Table
-from tasks.base.settings import SourceSettings
 from tasks.data.feedback import add_feedback
 from tasks.data.ingest import ingest
 from tasks.data.personal_data import redactor
@@ -18,7 +17,6 @@ from tasks.data.validate import validate
 
 EMBEDDED = "docstrings"
 EMBEDDED_ROWS = 8000
-NOTES_SHOWN = 3
 ACCEPTED_STATISTICS = "accepted_statistics.json"
 
 
@@ -45,37 +43,36 @@ class Preparation:
                 self._read(part, source)
         dataset = self.stages.run(
             "preprocess",
-            lambda folder, progress: preprocess(
-                self.checked[""],
-                self.checked.get("validation"),
-                self.checked.get("test"),
-                config.data,
-                config.train,
-                config.seed,
-                folder,
-            ),
-            (*self.checked.values(), config.data, config.train, config.seed),
+            preprocess,
             lambda made: (
-                f"{made.rows['train']:,} to train, {made.rows['validation']:,} to choose, "
-                f"{made.rows['test']:,} to judge; "
+                f"{made.rows['train']:,} training, {made.rows['validation']:,} validation and "
+                f"{made.rows['test']:,} test rows; "
                 f"{len(made.labels)} classes, {made.profile.language}, at most {made.max_length} tokens"
             ),
+            checked=self.checked[""],
+            validation=self.checked.get("validation"),
+            test=self.checked.get("test"),
+            data=config.data,
+            train=config.train,
+            seed=config.seed,
         )
-        self._say(dataset.notes)
+        self.console.notes(dataset.notes)
         return self._with_feedback(dataset)
 
     def _with_feedback(self, dataset: Dataset) -> Dataset:
         records = self.state / "records"
         if not any(records.glob("feedback-*.jsonl")):
             return dataset
-        joined = self.stages.run(
+        joined = self.stages.act(
             "feedback",
-            lambda folder, progress: add_feedback(dataset, records, self.config.feedback, folder, self._personal),
-            (),
-            lambda made: f"{made.rows['train']:,} rows to train",
-            keep=False,
+            add_feedback,
+            lambda made: f"{made.rows['train']:,} training rows",
+            dataset=dataset,
+            records=records,
+            settings=self.config.feedback,
+            personal=self._personal,
         )
-        self._say(joined.notes[-1:])
+        self.console.notes(joined.notes[-1:])
         return joined
 
     @cached_property
@@ -85,51 +82,47 @@ class Preparation:
 
     def _read(self, part: str, source: str) -> None:
         config = self.config
-        rows = config.rows or (EMBEDDED_ROWS if source == EMBEDDED else None)
-        settings = SourceSettings.model_validate(
-            {
-                **config.model_dump(include=set(SourceSettings.model_fields)),
-                "source": source,
-                "rows": None if part else rows,
-            }
-        )
+        settings = config.of_source(source)
         if part:
-            # An own part is read exactly as the training source was understood.
+            # An own part is read whole, and exactly as the training source was understood.
             first = self.tables[""]
             settings = settings.model_copy(
                 update={
+                    "rows": None,
                     "task": first.task,
                     "text_column": first.text_column,
                     "label_column": first.label_column,
                     "label_separator": first.label_separator,
                 }
             )
-        table = self.stages.run(
+        elif source == EMBEDDED and config.rows is None:
+            settings = settings.model_copy(update={"rows": EMBEDDED_ROWS})
+        table = self.stages.act(
             f"ingest {part}".strip(),
-            lambda folder, progress: ingest(settings, folder, config.seed, self._personal, progress),
-            (settings, config.seed, config.data.personal_data, config.data.person_names),
+            ingest,
             lambda made: f"{made.rows:,} rows of {shown(source)}" + _set_aside(made.quarantined),
-            keep=False,
+            settings=settings,
+            seed=config.seed,
+            personal=self._personal,
         )
-        self._say(table.notes)
+        self.console.notes(table.notes)
         accepted = self.state / ACCEPTED_STATISTICS
         history = accepted if not part and accepted.exists() else None
         checked = self.stages.run(
             f"validate {part}".strip(),
-            lambda folder, progress: validate(table, config.data, folder, history, trained_on=not part),
-            (table, config.data, history, part),
+            validate,
             lambda made: (
                 f"{made.rows:,} rows in {len(made.classes)} classes; {made.duplicates:,} duplicates, "
                 f"{made.conflicts:,} conflicts" + _set_aside(made.quarantined)
             ),
+            table=table,
+            settings=config.data,
+            history=history,
+            trained_on=not part,
         )
-        self._say(checked.notes)
+        self.console.notes(checked.notes)
         self.tables[part] = table
         self.checked[part] = checked
-
-    def _say(self, notes: list[str]) -> None:
-        for note in notes[:NOTES_SHOWN]:
-            self.console.line(f"              note: {note}")
 
 
 def _set_aside(quarantined: dict[str, int]) -> str:

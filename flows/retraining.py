@@ -5,16 +5,14 @@ from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 
-import pyarrow.parquet as pq
-
-from bentos.text_classifier.model import TextModel
+from bentos.text_classifier.model import ModelError, TextModel
 from flows.candidates import Candidates
 from flows.config import RetrainConfig
 from flows.console import Console
 from flows.preparation import ACCEPTED_STATISTICS, EMBEDDED, Preparation
 from flows.publish import percent
 from flows.stages import Stages, code_content
-from tasks.base.errors import GateRefused
+from tasks.base.errors import GateRefused, PipelineError
 from tasks.base.files import write_whole
 from tasks.base.manifests import (
     Candidate,
@@ -27,22 +25,21 @@ from tasks.base.manifests import (
     Selection,
     Verdict,
 )
-from tasks.base.progress import Progress, within
-from tasks.base.settings import Budget, Effort
+from tasks.base.settings import Budget, Effort, ServeSettings
 from tasks.candidates.plan import Plan, plan
 from tasks.candidates.select import select
+from tasks.conversion.stages import convert_model, optimise_model
 from tasks.data.personal_data import keyed_content
 from tasks.deployment.deploy import deploy
-from tasks.deployment.retention import prune
-from tasks.deployment.smoke import known_answers
+from tasks.deployment.smoke import known_answers, surest_texts
 from tasks.deployment.supervisor.record import read_live
+from tasks.deployment.unchanged import unchanged
 from tasks.release import export
-from tasks.release.package import bento_model, package
+from tasks.release.package import bento_model, made_of, package
 from tasks.report import RunReport, model_card
 from tasks.verdict.gate import gate
-from tasks.watching.drift import reference_statistics
+from tasks.watching.accepted import evaluate_model
 
-KNOWN_ROWS = 20
 LIBRARIES = (
     "prefect",
     "great-expectations",
@@ -93,23 +90,27 @@ class Retraining:
         """Trains the candidates and chooses among them."""
         config = self.config
         # Kept, so that a run that died goes on with the times that were planned first.
-        planned = self.stages.run(
-            "plan",
-            lambda folder, progress: plan(self.dataset, config.train, self.effort),
-            (self.dataset, config.train, self.effort),
-            Plan.line,
-        )
+        planned = self.stages.run("plan", plan, Plan.line, dataset=self.dataset, train=config.train, effort=self.effort)
         training = Candidates(self.stages, config, self.effort, planned)
         candidates, skipped = training.train(self.dataset)
         self.selection = self.stages.run(
             "select",
-            lambda folder, progress: select(candidates, skipped, self.dataset, config.train, config),
-            (self.dataset, *candidates, config.train, config.max_latency_ms, config.max_size_mb),
+            select,
             lambda made: made.reason,
+            candidates=candidates,
+            skipped=skipped,
+            dataset=self.dataset,
+            train=config.train,
+            budget=self.budget,
         )
         self.judged = self.selection.chosen, self.dataset
         if self._refits(planned):
             self.selection, self.dataset = training.refit(self.selection, self.dataset)
+
+    @property
+    def budget(self) -> Budget:
+        """What the served model may cost, and nothing else of the configuration."""
+        return Budget.model_validate(self.config.model_dump(include=set(Budget.model_fields)))
 
     def _refits(self, planned: Plan) -> bool:
         """Whether the chosen model is trained again: as the user says, else where its time and its rows allow it."""
@@ -128,77 +129,52 @@ class Retraining:
         Raises:
             GateRefused: the reasons, unless `promote_anyway` overrides them.
         """
-        self._convert()
-        self._optimise()
-        self._evaluate()
-        champion = self._champion()
-        self.verdict = self.stages.run(
+        config, chosen = self.config, self.selection.chosen
+        self.converted = self.stages.run(
+            "convert",
+            convert_model,
+            lambda made: "ONNX and SavedModel agree with Keras",
+            candidate=chosen,
+            dataset=self.dataset,
+        )
+        self.optimised = self.stages.run(
+            "optimise",
+            optimise_model,
+            lambda made: f"{made.picked.name}: {made.picked.reason}",
+            converted=self.converted,
+            dataset=self.dataset,
+            settings=config.optimise,
+            budget=self.budget,
+            gpu=config.serve.gpu > 0,
+        )
+        self.evaluation = self.stages.run(
+            "evaluate",
+            evaluate_model,
+            lambda made: f"test accuracy {percent(made.metrics['accuracy'])}",
+            picked=self.optimised.picked,
+            candidate=chosen,
+            dataset=self.dataset,
+            judged=self.judged,
+            held_out=self._held_out,
+            seed=config.seed,
+        )
+        self.stages.console.notes([f"{name} left out: {why}" for name, why in self.evaluation.left_out.items()])
+        self.verdict = self.stages.act(
             "gate",
-            lambda folder, progress: gate(
-                self.evaluation,
-                self.optimised,
-                champion,
-                self.config.gate,
-                self.config,
-                self.config.promote_anyway,
-            ),
-            (),
+            gate,
             lambda made: f"{made.verdict}: {'; '.join(made.reasons)}" if made.reasons else made.verdict,
-            keep=False,
+            evaluation=self.evaluation,
+            optimised=self.optimised,
+            champion=self.champion(),
+            settings=config.gate,
+            budget=self.budget,
+            promote_anyway=config.promote_anyway,
         )
         if self.verdict.verdict == "refused":
             raise GateRefused(
                 f"the gate refuses this model: {'; '.join(self.verdict.reasons)}. The live version stays. "
                 'To serve it all the same, give --promote-anyway "REASON".'
             )
-
-    def _convert(self) -> None:
-        def work(folder: Path, progress: Progress) -> Converted:
-            from tasks.conversion.convert import convert
-
-            return convert(self.selection.chosen, self.dataset, folder)
-
-        self.converted = self.stages.run(
-            "convert", work, (self.selection.chosen, self.dataset), lambda made: "ONNX and SavedModel agree with Keras"
-        )
-
-    def _optimise(self) -> None:
-        config = self.config
-        budget = Budget(max_latency_ms=config.max_latency_ms, max_size_mb=config.max_size_mb)
-
-        def work(folder: Path, progress: Progress) -> Optimised:
-            from tasks.conversion.optimise import optimise
-
-            return optimise(
-                self.converted.folder, self.dataset, config.optimise, budget, folder, config.serve.gpu > 0, progress
-            )
-
-        self.optimised = self.stages.run(
-            "optimise",
-            work,
-            (self.converted, self.dataset, config.optimise, budget, config.serve.gpu),
-            lambda made: f"{made.picked.name}: {made.picked.reason}",
-        )
-
-    def _evaluate(self) -> None:
-        picked, chosen = self.optimised.picked, self.selection.chosen
-
-        def work(folder: Path, progress: Progress) -> Evaluation:
-            from tasks.verdict.evaluate import evaluate
-
-            judging = within(progress, 0.0, 0.95)
-            made = evaluate(picked, chosen, self.dataset, self.config.seed, folder, self.judged, judging)
-            # It travels in the bento: what live traffic is compared with belongs to the version that answers.
-            progress(0.95, "what live traffic is compared with")
-            reference_statistics(self.dataset, made.folder, made.folder, self._held_out)
-            return made
-
-        self.evaluation = self.stages.run(
-            "evaluate",
-            work,
-            (self.optimised, chosen, self.dataset, self.config.seed, self._held_out, *self.judged),
-            lambda made: f"test accuracy {percent(made.metrics['accuracy'])}",
-        )
 
     @property
     def _held_out(self) -> tuple[str, ...]:
@@ -208,53 +184,84 @@ class Retraining:
         own = {"validation": config.validation_source or refitted, "test": config.test_source}
         return tuple(part for part, elsewhere in own.items() if not elsewhere) or ("validation",)
 
-    def _champion(self) -> TextModel | None:
+    def champion(self) -> TextModel | None:
         live = read_live(self.state)
-        return TextModel.load(bento_model(live.version.path), key=live.version.security.encrypt) if live else None
+        if live is None:
+            return None
+        version = live.version
+        if not version.there:
+            self.stages.console.line(
+                f"  warning: the bento of the live version, {version.tag}, is gone from {version.path}: "
+                "there is no model to compare the new one with"
+            )
+            return None
+        try:
+            return TextModel.load(bento_model(version.path), key=version.security.encrypt)
+        except ModelError as error:
+            raise PipelineError(
+                f"the live version, {version.tag}, cannot be opened to compare the new model with it: {error}. "
+                f"Return to an earlier one (python -m flows.rollback), or remove {version.path}: it then counts as gone"
+            ) from error
+
+    def stays(self) -> bool:
+        """Whether the live version is this very model already, served as is asked for: nothing is to be deployed."""
+        config = self.config
+        found = unchanged(made_of(self.lineage, self._served), config.serve, config.security, self.state)
+        if found:
+            self.deployment = found
+        return found is not None
+
+    @property
+    def _served(self) -> ServeSettings:
+        if self.config.serve.personal_data is not None:
+            return self.config.serve
+        return self.config.serve.model_copy(update={"personal_data": self.config.data.personal_data})
 
     def package(self) -> None:
         """Puts model, code and settings into a bento."""
         card = model_card(self.report())
-        serve = self.config.serve
-        if serve.personal_data is None:
-            serve = serve.model_copy(update={"personal_data": self.config.data.personal_data})
-        self.packaged = self.stages.run(
+        self.packaged = self.stages.act(
             "package",
-            lambda folder, progress: package(self.evaluation, serve, card, self.lineage, folder, self.config.security),
-            (self.evaluation, serve, card, self.lineage, self.config.security),
+            package,
             lambda made: f"{made.tag}, {made.size_bytes / 1e6:.1f} MB",
-            keep=False,
+            evaluation=self.evaluation,
+            serve=self._served,
+            card=card,
+            lineage=self.lineage,
+            state=self.state,
+            security=self.config.security,
         )
 
     def export(self) -> None:
         """Writes the model in the other forms that were asked for."""
         for kind, folder in self.exports:
-            self.stages.run(
+            self.stages.act(
                 f"export {kind}",
-                lambda _, progress, kind=kind, folder=folder: export.export(
-                    kind, folder, self.converted, self.evaluation
-                ),
-                (),
+                export.export,
                 lambda made: f"{made.path}, {made.size_bytes / 1e6:.1f} MB",
-                keep=False,
+                kind=kind,
+                target=folder,
+                converted=self.converted,
+                evaluation=self.evaluation,
             )
 
     def deploy(self) -> None:
         """Smoke-tests the bento on a spare port, moves the traffic, checks again."""
         known = known_answers(self.evaluation.folder, surest_texts(self.evaluation.predictions))
         why = self.verdict.reasons[0] if self.verdict.verdict == "overridden" else "a new version was trained"
-        self.deployment = self.stages.run(
+        self.deployment = self.stages.act(
             "deploy",
-            lambda folder, progress: deploy(
-                self.packaged, self.config.serve, known, self.state, why, self.config.security
-            ),
-            (),
+            deploy,
             lambda made: f"{made.tag} answers on {made.url}",
-            keep=False,
+            package=self.packaged,
+            serve=self.config.serve,
+            known=known,
+            state=self.state,
+            why=why,
+            security=self.config.security,
         )
         if statistics := self.data.checked[""].statistics:
             write_whole(self.state / ACCEPTED_STATISTICS, statistics.read_text("utf-8"))
-        prune(self.state, self.config.serve.retain)
 
     def report(self) -> RunReport:
         """What is known so far: the manifest of every stage that has ended."""
@@ -285,15 +292,3 @@ class Retraining:
             "model": self.selection.chosen.content,
             "served": self.evaluation.content,
         }
-
-
-def surest_texts(predictions: Path) -> list[str]:
-    """Test texts, the surest of every answer first, to know the model by.
-
-    Quantised arithmetic depends a little on the other texts of a batch, so a text on the border between
-    two classes may turn; a sure one may not.
-    """
-    rows = pq.read_table(predictions, columns=["text", "predicted", "score"]).to_pandas()
-    rows["rank"] = rows.groupby(rows["predicted"].map(str))["score"].rank(method="first", ascending=False)
-    surest = rows.sort_values(["rank", "score"], ascending=[True, False]).head(KNOWN_ROWS)
-    return surest["text"].tolist()

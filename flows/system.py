@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from flows.environment import SERVER_RECORD, kept_server, prefect_home, prepare, secret, secret_s_hash, use
+from flows.environment import SERVER_RECORD, kept_server, make_home, prefect_home, prepare, secret, secret_s_hash, use
 from flows.identity import identity, living
 from flows.unit import unit
 from tasks.base.errors import InputError, PipelineError
@@ -164,7 +164,7 @@ def start_worker(*, deploy: bool = True) -> None:
     environ = dict(os.environ)
     prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
     if deploy:
-        _do([*prefect, "work-pool", "create", POOL, "--type", "process", "--overwrite"], environ)
+        _make_pool()
         _do([*prefect, "deploy", "--all"], environ)
         if environ.get("MODEL_SERVICE_NOTIFY"):
             _do([sys.executable, "-m", "flows.notifications"], environ)
@@ -179,6 +179,22 @@ def start_keeper() -> None:
     if keeper.process() is None:
         start_server()
         keeper.start([sys.executable, "-m", "flows.keeper"], dict(os.environ))
+
+
+def _make_pool() -> None:
+    """Makes the work pool, or makes it anew; Prefect's own command asks a public registry what kinds there are."""
+    import httpx
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.workers.process import ProcessWorker
+
+    template = ProcessWorker.get_default_base_job_template()
+    pool = WorkPoolCreate(name=POOL, type="process", base_job_template=template)
+    try:
+        with get_client(sync_client=True) as client:
+            client.create_work_pool(pool, overwrite=True)
+    except httpx.HTTPError as error:
+        raise PipelineError(f"the Prefect server does not make the work pool {POOL!r}: {error}") from error
 
 
 def _worker_online(url: str) -> bool:
@@ -282,6 +298,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"usage: python -m flows.system {'|'.join(COMMANDS)}", file=sys.stderr)
         return 2
     try:
+        make_home()
         COMMANDS[arguments[0]]()
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)

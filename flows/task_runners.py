@@ -1,13 +1,17 @@
 """Where a flow's tasks run, by one setting: in this process, or in the processes of a Dask or Ray cluster."""
 
+import socket
 from importlib.util import find_spec
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.base.errors import InputError
 
 RunnerName = Literal["local", "dask", "ray"]
+
+CONNECT_SECONDS = 10.0
 
 
 def task_runner(name: RunnerName, workers: int, address: str | None = None, threads: int = 1) -> TaskRunner[Any]:
@@ -49,9 +53,24 @@ def _dask(workers: int, address: str | None, environment: dict[str, str]) -> Tas
     return DaskTaskRunner(cluster_kwargs=cluster)
 
 
-def _ray(workers: int, address: str | None, environment: dict[str, str]) -> TaskRunner[Any]:
-    if not find_spec("prefect_ray"):
+def check_runner(name: RunnerName | None, address: str | None) -> None:
+    """Refuses what could not run anything.
+
+    Raises:
+        InputError: Ray is asked for and not installed, or nobody answers at the address.
+    """
+    if name == "ray" and not find_spec("prefect_ray"):
         raise InputError("runner: Ray is not installed; add it with `.venv/bin/pip install prefect-ray==0.6.0`")
+    if address is None or (place := urlsplit(address)).port is None or place.hostname is None:
+        return
+    try:
+        socket.create_connection((place.hostname, place.port), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise InputError(f"runner_address: nobody answers at {address}: {error.strerror or error}") from error
+
+
+def _ray(workers: int, address: str | None, environment: dict[str, str]) -> TaskRunner[Any]:
+    check_runner("ray", address)
     from prefect_ray.task_runners import RayTaskRunner  # pyright: ignore[reportMissingImports] (an extra)
 
     if address:

@@ -22,7 +22,7 @@ class UnsealConfig(BaseModel):
     output: Path | None = None
     """The file in clear; the input's name without .sealed when not given."""
     data_key: KeySource | None = None
-    """Source of the key that opens it; what TEXT_CLASSIFIER_DATA_KEY names when not given."""
+    """Source of the key that opens it; what MODEL_SERVICE_DATA_KEY names when not given."""
 
 
 def main(config: UnsealConfig) -> None:

@@ -8,7 +8,7 @@ Importing the package makes what this process writes its user's alone.
 
 import os
 
-from bentos.text_classifier.process import keep_private
+from bentos.serving.process import keep_private
 
 # Inherited, as the umask is: a child process hands over as the person who typed the command would.
 os.environ.setdefault("MODEL_SERVICE_UMASK", f"{keep_private():03o}")

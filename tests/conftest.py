@@ -10,6 +10,7 @@ it or its fixtures start a process or import one of `HEAVY`. The marks in `LEFT_
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -31,13 +32,23 @@ import psutil
 import pytest
 
 import flows  # noqa: F401 (Prefect reads its settings, the secret among them, when it is first imported)
-from bentos.text_classifier.cpus import allowed_cpus
+from bentos.serving.cpus import allowed_cpus
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def _traces() -> bool:
+    """Whether `strace` is there and allowed to look at a program, which a container may forbid."""
+    strace = shutil.which("strace")
+    command = [str(strace), "-f", "--seccomp-bpf", "-qq", "-o", os.devnull, "true"]
+    return strace is not None and subprocess.run(command, capture_output=True).returncode == 0
+
+
 OPTIONAL = {
     "browser": ("Chromium is not installed", CHROMIUM is not None),
     "npm": ("Node.js and npm are not installed", shutil.which("npm") is not None and shutil.which("node") is not None),
+    "strace": ("strace is not installed, or may not trace", _traces()),
     "gpu": ("there is no GPU", shutil.which("nvidia-smi") is not None),
 }
 REQUIRED = os.environ.get("REQUIRE_OPTIONAL") == "1"

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from bentos.serving.service import ModelIdentity
 from bentos.text_classifier.decoding import Answer, Prediction
 from bentos.text_classifier.explain import Attribution
 
@@ -34,14 +35,6 @@ class FeedbackBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     label: Annotated[
         Label | Annotated[list[Label], Meta(max_length=1000)], Meta(description="the right label or labels")
     ]
-
-
-class ModelIdentity(msgspec.Struct, frozen=True):
-    """The model that made an answer; `bento` is the tag of its bento."""
-
-    bento: str
-    name: str
-    version: str
 
 
 class ExplainedPrediction(Prediction, kw_only=True):

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from bentos.serving.http.asgi import Cost
+from bentos.serving.http.problems import Problem
+from bentos.serving.http.wire import encode
 from bentos.text_classifier.bodies import ExplainBody, FeedbackBody, PredictBody
 from bentos.text_classifier.decoding import Options
 from bentos.text_classifier.encoding import token_encoder
-from bentos.text_classifier.problems import Problem
-from bentos.text_classifier.route import Cost
-from bentos.text_classifier.wire import encode
 
 if TYPE_CHECKING:
     from bentos.text_classifier.model import TextModel

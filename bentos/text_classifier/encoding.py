@@ -10,12 +10,12 @@ from typing import Protocol
 import numpy as np
 from tokenizers import Tokenizer
 
+from bentos.serving.model_folder import ReadFile
 from bentos.text_classifier.manifest import GramSettings, HashedGramSettings, TokenSettings
 from bentos.text_classifier.pieces import Pieces
 from bentos.text_classifier.text import clean, fold, words
 
 Inputs = dict[str, np.ndarray]
-ReadFile = Callable[[str], bytes]
 
 CHARACTERS = "\t"
 """Stands before a character n-gram in a vocabulary; no folded text holds it."""

@@ -5,7 +5,10 @@ from typing import cast
 
 import msgspec
 
-from bentos.text_classifier.asgi import JSON_TYPE, Headers, Request, Response
+from bentos.serving.http.asgi import JSON_TYPE, Headers, Request, Response
+from bentos.serving.http.problems import Problem
+from bentos.serving.http.wire import encode
+from bentos.serving.records.records import RecordsFull
 from bentos.text_classifier.bodies import (
     ExplainAnswer,
     ExplainBody,
@@ -17,11 +20,8 @@ from bentos.text_classifier.bodies import (
     PredictBody,
 )
 from bentos.text_classifier.costs import options_of
-from bentos.text_classifier.metrics import CONTENT_TYPE
-from bentos.text_classifier.problems import Problem
-from bentos.text_classifier.records import FeedbackRecord, RecordsFull
+from bentos.text_classifier.feedback import FeedbackRecord
 from bentos.text_classifier.runtime import Runtime
-from bentos.text_classifier.wire import encode
 
 _JSON: Headers = [JSON_TYPE]
 
@@ -54,17 +54,17 @@ async def feedback(runtime: Runtime, request: Request, asked: FeedbackBody) -> R
         raise Problem(422, f"{unknown[0]!r} is not one of the model's labels; GET /model lists them", "label")
     if runtime.feedback is None:
         raise Problem(403, "feedback is switched off: no folder for records is set")
-    text = await runtime.redacted(asked.text)
+    text = await runtime.recorder.redacted(asked.text)
     if text is None:
         raise Problem(422, "the text holds personal data, which is not stored here: take it out", "text")
     record = FeedbackRecord(
-        time.time(), asked.id, text, asked.label, runtime.identity.version, runtime.client_name(request)
+        time.time(), asked.id, text, asked.label, runtime.identity.version, runtime.recorder.client_name(request)
     )
     try:
         await runtime.feedback.store(record)
     except RecordsFull as error:
         raise Problem(507, "feedback cannot be stored: no room is left for it") from error
-    runtime.counters.feedback()
+    runtime.recorder.counters.feedback()
     return Response(200, encode(FeedbackAnswer(asked.id, True)), _JSON)
 
 
@@ -98,13 +98,3 @@ def describe(runtime: Runtime) -> ModelCard:
         },
         card=runtime.model.card,
     )
-
-
-async def metrics(runtime: Runtime, request: Request, body: None) -> Response:
-    writers = (runtime.feedback, runtime.predictions, runtime.access)
-    gauges = {
-        f'text_classifier_info{{bento="{runtime.identity.bento}",provider="{runtime.provider}"}}': 1.0,
-        "text_classifier_waiting_requests": float(runtime.batcher.waiting),
-        "text_classifier_records_dropped": float(sum(writer.dropped for writer in writers if writer)),
-    }
-    return Response(200, runtime.counters.expose(gauges), [(b"content-type", CONTENT_TYPE)])

@@ -9,13 +9,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from bentos.text_classifier.asgi import JSON_TYPE, Headers, Request, Response
+from bentos.serving.http.asgi import JSON_TYPE, Cost, Headers, Request, Response
+from bentos.serving.http.problems import Problem
+from bentos.serving.http.wire import encode
 from bentos.text_classifier.costs import check_texts
 from bentos.text_classifier.decoding import Prediction
-from bentos.text_classifier.problems import Problem
-from bentos.text_classifier.route import Cost
 from bentos.text_classifier.runtime import Runtime
-from bentos.text_classifier.wire import encode
 
 _JSON: Headers = [JSON_TYPE]
 

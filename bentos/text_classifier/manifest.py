@@ -4,15 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-MANIFEST = "model.json"
 GRAPH = "model.onnx"
-CARD = "MODEL_CARD.md"
-
-SEALED = b"sealed-1\n"
-"""How every file of an encrypted model folder begins; see `sealing.py`."""
-WRAPPED_KEY = "model.key"
-KEY_VARIABLE = "TEXT_CLASSIFIER_KEY"
-"""Names the source of the key that opens a sealed model."""
 
 
 class TokenSettings(msgspec.Struct, frozen=True, tag="tokens", tag_field="kind"):

@@ -7,16 +7,13 @@ import msgspec
 import numpy as np
 import onnxruntime
 
+from bentos.serving.model_folder import CARD, MANIFEST, ModelError, ReadFile, is_sealed, reader
 from bentos.text_classifier.decoding import Options, Prediction, decoder_of
-from bentos.text_classifier.encoding import LOADERS, Inputs, ReadFile
-from bentos.text_classifier.manifest import CARD, GRAPH, MANIFEST, SEALED, WRAPPED_KEY, parse
+from bentos.text_classifier.encoding import LOADERS, Inputs
+from bentos.text_classifier.manifest import GRAPH, parse
 from bentos.text_classifier.scope import ScopeRule
 
 CPU = ("CPUExecutionProvider",)
-
-
-class ModelError(Exception):
-    """A model folder that cannot be opened; the message names the file and the reason."""
 
 
 class TextModel:
@@ -71,10 +68,11 @@ class TextModel:
     ) -> "TextModel":
         """Opens the model folder at `folder`: `model.json`, `model.onnx` and the encoders' files.
 
-        A sealed folder is opened in memory by the key that `key`, else TEXT_CLASSIFIER_KEY, names.
+        A sealed folder is opened in memory by the key that `key`, else MODEL_SERVICE_KEY, names.
         """
         try:
-            read, graph = _reader(folder, key)
+            read = reader(folder, key)
+            graph = read(GRAPH) if is_sealed(folder) else folder / GRAPH
             model = cls(read, graph, threads=threads, providers=providers)
             if (folder / CARD).is_file():
                 model.card = read(CARD).decode()
@@ -138,19 +136,3 @@ def in_order(batches: Sequence[tuple[Sequence[int], np.ndarray]]) -> np.ndarray:
     for places, logits in batches:
         result[places, : logits.shape[1]] = logits
     return result
-
-
-def _reader(folder: Path, key: str | None) -> tuple[ReadFile, Path | bytes]:
-    """How the folder's files are read, and its graph: a path, or the opened bytes of a sealed one."""
-    manifest = folder / MANIFEST
-    if manifest.is_file():
-        with manifest.open("rb") as stream:
-            sealed = stream.read(len(SEALED)) == SEALED
-        # `model.key` counts too, since the first bytes of the manifest may have been changed.
-        if sealed or (folder / WRAPPED_KEY).exists():
-            # Imported here: who encrypts nothing does not pay for it.
-            from bentos.text_classifier.sealing import opened
-
-            read = opened(folder, key)
-            return read, read(GRAPH)
-    return lambda name: (folder / name).read_bytes(), folder / GRAPH

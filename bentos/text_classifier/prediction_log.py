@@ -21,20 +21,19 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from bentos.serving.records.personal_data import Redactor
+from bentos.serving.records.pseudonyms import records_key
+from bentos.serving.records.records import RecordWriter
 from bentos.text_classifier.decoding import Options, Prediction, whole_answer
 from bentos.text_classifier.model import TextModel
-from bentos.text_classifier.personal_data import Redactor
-from bentos.text_classifier.process import first_written
-from bentos.text_classifier.records import RecordWriter
 from bentos.text_classifier.scope import ScopeRule, hashed_grams
-from bentos.text_classifier.settings import ServiceSettings
+from bentos.text_classifier.settings import Settings
 from bentos.text_classifier.text import fold
 
 KIND = "predictions"
 SKETCH = 1024
 """Numbers in the sketch of word pairs, and as many in that of character runs."""
 
-_KEY = "records.key"
 _LETTERS = 32
 _CHARACTERS = 1000
 _DESCRIBED = 64
@@ -152,7 +151,7 @@ class PredictionLog:
     is recorded must be enough to judge by, and what is beyond costs requests their time.
     """
 
-    def __init__(self, folder: Path, model: TextModel, version: str, settings: ServiceSettings) -> None:
+    def __init__(self, folder: Path, model: TextModel, version: str, settings: Settings) -> None:
         self._writer = RecordWriter(folder, KIND, int(settings.max_records_mb * 1e6), keep_all=False)
         self._rule = ScopeRule(model.manifest.scope) if model.manifest.scope else None
         self._version = version
@@ -250,9 +249,3 @@ class Thinning:
             return False
         self._owed -= 1
         return True
-
-
-def records_key(folder: Path) -> bytes:
-    """The key of the folder's hashes: made by whichever process comes first, readable by its owner alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return first_written(folder / _KEY, secrets.token_bytes(32))

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from bentos.serving.model_folder import ModelError
+from bentos.serving.settings import ServiceSettings
 from bentos.text_classifier.decoding import Options, Prediction
-from bentos.text_classifier.model import CPU, ModelError, TextModel
-from bentos.text_classifier.settings import ServiceSettings
+from bentos.text_classifier.model import CPU, TextModel
 from bentos.text_classifier.text import clean
 
 logger = logging.getLogger(__name__)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from bentos.serving.http.route import NDJSON, PLAIN, Route
 from bentos.text_classifier import bodies, costs, handlers, inference_protocol, streaming
-from bentos.text_classifier.route import NDJSON, PLAIN, Route
 
 _EVERY_TEXT = (
     "Every text is answered, an empty or blank one too: it gets the scores of a text without known words and "
@@ -54,7 +54,7 @@ def routes(model: str) -> list[Route[Any, Any]]:
             "explain",
             "What each word adds to a label's score",
             handlers.explain,
-            "Shapley values of the words, from the model's answers to parts of the text.",
+            "Additive weights of the words (not Shapley values), from the model's answers to parts of the text.",
             scope="explain",
             body=bodies.ExplainBody,
             cost=costs.of_explain,
@@ -77,15 +77,6 @@ def routes(model: str) -> list[Route[Any, Any]]:
             rpc=True,
         ),
         Route("GET", "/model", "model", "The model card", handlers.model, answer=bodies.ModelCard),
-        Route(
-            "GET",
-            "/metrics",
-            "metrics",
-            "Counters over all workers, in Prometheus' text format",
-            handlers.metrics,
-            scope="admin",
-            media_type=PLAIN,
-        ),
         Route("GET", "/v2", "v2_server", "Open Inference Protocol: the server", inference_protocol.server, answer=dict),
         Route("GET", v2, "v2_model", "Open Inference Protocol: the model", inference_protocol.metadata, answer=dict),
         Route(

@@ -1,35 +1,28 @@
 """A model in service: its session, its batches, its counters and records."""
 
 import asyncio
-import os
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
-from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from bentos.text_classifier.asgi import Disconnected, Request
-from bentos.text_classifier.batching import Batcher, Busy
-from bentos.text_classifier.bodies import ModelIdentity
+from bentos.serving.batching import Batcher, Busy
+from bentos.serving.http.asgi import Disconnected, Request
+from bentos.serving.http.problems import Problem, busy
+from bentos.serving.records.recorder import Recorder
+from bentos.serving.service import ModelIdentity
 from bentos.text_classifier.costs import AnswerSizes
 from bentos.text_classifier.decoding import Options, Prediction, rounded
 from bentos.text_classifier.explain import Attribution, ExplanationError, explain
-from bentos.text_classifier.metrics import Counters
 from bentos.text_classifier.model import TextModel
-from bentos.text_classifier.personal_data import Redactor
-from bentos.text_classifier.prediction_log import PredictionLog, records_key
+from bentos.text_classifier.narrowing import narrow
+from bentos.text_classifier.prediction_log import PredictionLog
 from bentos.text_classifier.predictor import NotFinite, Predictor, provider
-from bentos.text_classifier.problems import Problem, busy
-from bentos.text_classifier.records import RecordWriter
-from bentos.text_classifier.settings import ServiceSettings
+from bentos.text_classifier.settings import Settings
 
 _EXPLANATIONS_WAITING = 8
-_REDACTIONS_WAITING = 16
-_SHORT = 1000
-"""Characters of a text that is redacted at once: a fraction of a millisecond."""
 _WARM_UPS = (1, 1, 1, 2, 4, 8, 16)
 
 
@@ -41,11 +34,11 @@ class Runtime:
         bento: the tag that answers name; the manifest's name and version when None.
     """
 
-    def __init__(self, model: TextModel, settings: ServiceSettings, counters: Counters, bento: str | None) -> None:
+    def __init__(self, model: TextModel, settings: Settings, recorder: Recorder, bento: str | None) -> None:
         manifest = model.manifest
         self.model = model
         self.settings = settings
-        self.counters = counters
+        self.recorder = recorder
         self.identity = ModelIdentity(bento or f"{manifest.name}:{manifest.version}", manifest.name, manifest.version)
         self.provider = provider(model)
         self.defaults = Options(top_k=model.decoder.top_k(manifest))
@@ -57,56 +50,28 @@ class Runtime:
             max_batch=settings.max_batch,
             max_queue=settings.max_queue,
             max_wait_seconds=settings.max_wait_seconds,
-            observe=counters.batch,
+            observe=recorder.counters.batch,
         )
         self._explainer = ThreadPoolExecutor(1, thread_name_prefix="explain")
         self._explanations = 0
-        self.feedback = self._writer("feedback", keep_all=True)
-        self.redact = self._redactor()
-        self._redactions = 0
-        self._beside = ThreadPoolExecutor(1, thread_name_prefix="redact")
-        self.predictions = self._prediction_log()
-        self.access = self._writer("access", keep_all=False) if settings.access_log else None
+        self.feedback = recorder.writer("feedback", keep_all=True)
+        self.predictions = self._prediction_log(recorder)
 
-    def _writer(self, kind: str, *, keep_all: bool) -> RecordWriter | None:
-        if self.settings.records is None:
+    def _prediction_log(self, recorder: Recorder) -> PredictionLog | None:
+        if recorder.folder is None or self.settings.prediction_share <= 0:
             return None
-        size = int(self.settings.max_records_mb * 1e6)
-        return RecordWriter(Path(self.settings.records), kind, size, keep_all=keep_all)
+        return recorder.keep(PredictionLog(recorder.folder, self.model, self.identity.version, self.settings))
 
-    def _redactor(self) -> Redactor:
-        """What feedback, addresses and unknown paths pass through before they are stored."""
-        policy = self.settings.personal_data or "keep"
-        key = records_key(Path(self.settings.records)) if policy != "keep" and self.settings.records else b"off"
-        return Redactor(policy, key)
+    def narrow(self, document: dict[str, Any]) -> None:
+        """Says which labels there are, and how many texts may be asked for at a time."""
+        narrow(document, self.model.classes, self.settings.max_texts)
 
-    async def redacted(self, text: str) -> str | None:
-        """The text as it may be kept, None when it may not; a long one in a thread of its own, where a few may wait.
-
-        Raises:
-            Problem: 429 when too many wait.
-        """
-        if len(text) <= _SHORT or self.redact.policy == "keep":
-            return self.redact(text)
-        if self._redactions >= _REDACTIONS_WAITING:
-            raise busy(1)
-        self._redactions += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._beside, self.redact, text)
-        finally:
-            self._redactions -= 1
-
-    def client_name(self, request: Request) -> str:
-        """Who asks, as it may be kept: a key's name, else the address, or what stands for it under a policy."""
-        name = request.client_name()
-        if request.caller is not None or self.redact.policy == "keep":
-            return name
-        return f"client:{self.redact.pseudonym(name)}"
-
-    def _prediction_log(self) -> PredictionLog | None:
-        if self.settings.records is None or self.settings.prediction_share <= 0:
-            return None
-        return PredictionLog(Path(self.settings.records), self.model, self.identity.version, self.settings)
+    def gauges(self) -> dict[str, float]:
+        """The provider that is in use, and how many requests wait for the model."""
+        return {
+            f'model_service_provider{{provider="{self.provider}"}}': 1.0,
+            "model_service_waiting_requests": float(self.batcher.waiting),
+        }
 
     async def warm(self) -> None:
         """Real predictions: a broken model fails here, before traffic, and the batcher learns what a batch costs.
@@ -200,21 +165,10 @@ class Runtime:
     def close(self) -> None:
         """Ends the threads once what they hold is done."""
         self.batcher.close()
-        for thread in (self._explainer, self._beside):
-            thread.shutdown(wait=True, cancel_futures=True)
-        for writer in (self.feedback, self.predictions, self.access):
-            if writer:
-                writer.close()
+        self._explainer.shutdown(wait=True, cancel_futures=True)
 
 
 async def _drop_when_gone(request: Request, answers: "asyncio.Future[list[Prediction]]") -> None:
     message = await request.receive()
     if message["type"] == "http.disconnect" and not answers.done():
         answers.set_exception(Disconnected())
-
-
-def request_ids() -> Callable[[], str]:
-    """Ids that no other process gives: a random beginning and a count."""
-    beginning = f"{secrets.token_hex(5)}{os.getpid():x}"
-    numbers = count(1)
-    return lambda: f"{beginning}-{next(numbers):x}"

@@ -6,15 +6,15 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from bentos.text_classifier.asgi import Request, Response, Stream
+from bentos.serving.http.asgi import Request, Response, Stream
+from bentos.serving.http.intake import late
+from bentos.serving.http.problems import Problem, ProblemDetails, busy
+from bentos.serving.http.route import NDJSON
+from bentos.serving.http.wire import decode, refusal
 from bentos.text_classifier.bodies import OnlyLabels, PredictBody, Threshold, TopK
 from bentos.text_classifier.costs import ONE_TEXT, check_text, options_of
 from bentos.text_classifier.decoding import Options, Prediction
-from bentos.text_classifier.intake import late
-from bentos.text_classifier.problems import Problem, ProblemDetails, busy
-from bentos.text_classifier.route import NDJSON
 from bentos.text_classifier.runtime import Runtime
-from bentos.text_classifier.wire import decode, refusal
 
 _GROUP = 128
 """Lines submitted together, where their answers are small."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bentos.text_classifier.cpus import allowed_cpus
+from bentos.serving.cpus import allowed_cpus
 from bentos.text_classifier.model import TextModel
 
 REFERENCE_SECONDS = 0.0031

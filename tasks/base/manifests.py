@@ -5,10 +5,12 @@ names lie in the stage's own folder. `content` is a SHA-256 over what the manife
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -92,21 +94,21 @@ class Dataset(Record):
     rows: dict[str, int]
     profile: Profile
     max_length: int = Field(description="tokens kept of a text")
-    folds: int = Field(default=0, description="cross-validation folds; 0 for a validation part")
+    folds: int = Field(default=0, description="cross-validation folds; 0 for a validation set")
     notes: list[str] = []
     content: str
 
 
 class Candidate(Record):
     """A trained model: `folder` holds model.keras, model.json and the encoders' files, validation.npy with the
-    float32 logits of the validation part and, where it was cross-validated, held_out.npy."""
+    float32 logits of the validation set and, where it was cross-validated, held_out.npy."""
 
     name: str
     folder: Path
     score: float = Field(description="the selection metric on the held-out rows, a fraction")
     error: float = Field(description="its standard error")
     metrics: dict[str, float] = {}
-    folds: int = Field(default=0, description="folds whose rows were held out; 0 for the validation part")
+    folds: int = Field(default=0, description="folds whose rows were held out; 0 for the validation set")
     scores: list[float] = Field(default=[], description="by seed, where several were tried; `score` is their mean")
     seconds: float
     parameters: int
@@ -152,7 +154,7 @@ class Optimised(Record):
 
 
 class Evaluation(Record):
-    """The served variant on the untouched test part; `folder` is that variant, calibrated."""
+    """The served variant on the untouched test set; `folder` is that variant, calibrated."""
 
     folder: Path
     metrics: dict[str, Figure]
@@ -163,6 +165,7 @@ class Evaluation(Record):
     predictions: Path = Field(description="Parquet: text, label, predicted, score, correct")
     label_errors: list[dict[str, Any]] = Field(default=[], description="training rows whose label looks wrong")
     scope: dict[str, Any] = {}
+    left_out: dict[str, str] = Field(default={}, description="analyses without a result, and why")
     majority: float = 0.0
     content: str
 
@@ -179,6 +182,7 @@ class Package(Record):
     tag: str
     path: Path
     size_bytes: int
+    made_of: str = Field(default="", description="content of its model, code and policy, see `release.package`")
     content: str
 
 
@@ -186,34 +190,78 @@ class Deployment(Record):
     tag: str
     url: str
     previous: str | None = None
-    state: Literal["live", "rolled back", "not deployed"]
+    moved_from: str | None = Field(default=None, description="host:port where nothing answers any more")
+    state: Literal["live", "unchanged", "rolled back", "not deployed"]
     smoke: list[dict[str, Any]] = []
     rollout: list[dict[str, Any]] = Field(default=[], description="figures of each stage of a shadow or canary")
     latency_ms: float | None = None
     content: str = Field(default="", description="of the bento and of how it is served")
 
 
+class Local:
+    """Marks a setting, as in `Annotated[str, Local()]`, that may name a file or folder here: what lies there counts."""
+
+
 def content_of(*parts: object) -> str:
-    """SHA-256 over the parts: a path stands for its bytes, or its files' names and bytes; others for `repr`."""
-    digest = hashlib.sha256()
-    for part in parts:
-        for chunk in _bytes_of(part):
-            digest.update(len(chunk).to_bytes(8, "big"))
-            digest.update(chunk)
-    return digest.hexdigest()
+    """SHA-256 over the parts, each by its kind and value; parts that are equal by value have one content.
+
+    A path stands for its bytes, a folder for its files' names and bytes. A manifest stands for every field but its
+    paths: its own `content` stands for those, and where it has none their bytes do. Other models, data classes,
+    mappings and sequences are taken field by field and item by item; a list and a tuple are the same.
+
+    Raises:
+        TypeError: a part has no value that could be told, such as a function or an array; nothing is guessed.
+        FileNotFoundError: there is nothing at a path.
+    """
+    return _joined("parts", map(_digest, parts)).hex()
 
 
-def _bytes_of(part: object) -> Iterator[bytes]:
-    if isinstance(part, Path) and part.is_dir():
-        for file in sorted(entry for entry in part.rglob("*") if entry.is_file()):
-            yield file.relative_to(part).as_posix().encode()
-            yield from _bytes_of(file)
-    elif isinstance(part, Path):
-        with part.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                yield chunk
-    elif isinstance(part, BaseModel):
-        # A manifest's own content, where it has one, not the folder in which the same content came to lie.
-        yield (getattr(part, "content", None) or part.model_dump_json()).encode()
-    else:
-        yield repr(part).encode()
+def _joined(kind: str, pieces: Iterable[bytes]) -> bytes:
+    """One digest: the kind goes first and every piece with its length, so that no two inputs read alike."""
+    digest = hashlib.sha256(kind.encode() + b"\0")
+    for piece in pieces:
+        digest.update(len(piece).to_bytes(8, "big"))
+        digest.update(piece)
+    return digest.digest()
+
+
+def _digest(part: object) -> bytes:
+    match part:
+        case None | bool() | bytes():
+            return _joined("constant", [repr(part).encode()])
+        case int() | float() | str():
+            # A value that JSON has given back is the same as before, be it of a subclass.
+            kind = next(one for one in (int, float, str) if isinstance(part, one))
+            return _joined(kind.__name__, [repr(kind(part)).encode()])
+        case Path() if part.is_dir():
+            files = sorted(entry for entry in part.rglob("*") if entry.is_file())
+            return _joined("folder", _flat((file.relative_to(part).as_posix(), file) for file in files))
+        case Path():
+            with part.open("rb") as stream:
+                return hashlib.file_digest(stream, "sha256").digest()
+        case BaseModel():
+            return _joined(type(part).__name__, _flat(_fields(part)))
+        case Mapping():
+            return _joined("mapping", sorted(_joined("item", _flat([item])) for item in part.items()))
+        case list() | tuple():
+            return _joined("sequence", map(_digest, part))
+        case msgspec.Struct():
+            return _joined(type(part).__name__, _flat(msgspec.structs.asdict(part).items()))
+        case _ if is_dataclass(part) and not isinstance(part, type):
+            return _joined(type(part).__name__, _flat((one.name, getattr(part, one.name)) for one in fields(part)))
+    raise TypeError(f"a {type(part).__name__} has no content: {part!r:.100}")
+
+
+def _flat(pairs: Iterable[tuple[object, object]]) -> Iterator[bytes]:
+    return (_digest(one) for pair in pairs for one in pair)
+
+
+def _fields(model: BaseModel) -> Iterator[tuple[str, object]]:
+    stood_for = bool(getattr(model, "content", None))
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if isinstance(value, Path) and stood_for:
+            continue
+        yield name, value
+        if any(isinstance(mark, Local) for mark in field.metadata) and value is not None and Path(value).exists():
+            yield f"at {name}", Path(value)

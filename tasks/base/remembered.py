@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from bentos.text_classifier.appending import replacing, whole_lines
+from bentos.serving.records.appending import replacing, whole_lines
 from tasks.base.manifests import Record
 
 Kept = TypeVar("Kept", bound=Record)

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tasks.base.manifests import Local
+
 Effort = Literal["quick", "standard", "thorough"]
 
 
@@ -37,7 +39,11 @@ class SourceSettings(Settings):
     query: str | None = None
     """The SQL query when the source is a database."""
     data_key: KeySource | None = None
-    """Source of the key that opens sealed files; what TEXT_CLASSIFIER_DATA_KEY names when not given."""
+    """Source of the key that opens sealed files; what MODEL_SERVICE_DATA_KEY names when not given."""
+    encoding: str | None = None
+    """Encoding of text files, such as cp1252; told by their content when not given."""
+    sheet: str | None = None
+    """Name of the sheet to read of a workbook; the first one with rows when not given."""
     text_column: str | None = None
     """Found by its usual names when not given."""
     label_column: str | None = None
@@ -55,7 +61,7 @@ class SourceSettings(Settings):
 
 
 class DataSettings(Settings):
-    """When data is good enough to train on, and how it is divided."""
+    """When data is good enough to train on, and how it is split."""
 
     quarantine_share: float = Field(default=0.10, ge=0, le=1)
     """The run stops when a larger share of the rows is bad."""
@@ -66,21 +72,21 @@ class DataSettings(Settings):
     rare_classes: Literal["drop", "refuse"] = "drop"
     """What happens to a class with fewer than `min_class_rows` rows; the classes are named either way."""
     min_class_rows: int = Field(default=3, ge=1)
-    """A class needs a row in each part of the split."""
+    """A class needs a row in each of training, validation and test set."""
     conflicts: Literal["majority", "drop", "keep"] = "majority"
     """What happens to one text under several labels; a tie under `majority` drops the text."""
     max_text_characters: int = Field(default=100_000, gt=0)
     """Longer texts are quarantined."""
     validation_share: float = Field(default=0.10, gt=0, lt=0.5)
-    """Share of the rows used to choose and calibrate."""
+    """Share of the rows in the validation set, which models are chosen and calibrated by."""
     test_share: float = Field(default=0.15, gt=0, lt=0.5)
-    """Share of the rows kept untouched until the end, when no test source is given."""
+    """Share of the rows in the test set, kept untouched until the end, when no test source is given."""
     held_out_rows: int = Field(default=100_000, gt=0)
-    """About the most rows that either share takes: an accuracy of 90 % then has a standard error of 0.1 points, and
-    every further row costs its answers by every variant."""
+    """About the most rows in either of the two. At that size an accuracy of 90 % has a standard error of 0.1 points;
+    every further row costs time, because every variant answers it."""
     refit: bool | None = None
-    """Train the chosen model again on training and validation rows together; when not set, where the effort's time
-    allows it and the validation rows are no own source's."""
+    """Train the chosen model again on training and validation rows together. When not set: where the effort's time
+    allows it, unless the validation rows have a source of their own."""
     accept_changes: bool = False
     """Take classes that vanished, and lengths and scripts unlike last time's, as the new normal."""
     memory: str = "1GB"
@@ -102,9 +108,9 @@ class PrivacySettings(Settings):
     """Differentially private training; off while `epsilon` is not set. What it covers stands in docs/security.md."""
 
     epsilon: float | None = Field(default=None, gt=0)
-    """Privacy budget of one run: how much more probable any model may become by one training row, as a logarithm."""
+    """Privacy budget of one run: how much one training row may change the probability of any model, as a logarithm."""
     delta: float | None = Field(default=None, gt=0, lt=1)
-    """Probability with which that may not hold; 1 / (training rows) to the power 1.1 when not given."""
+    """Probability that the bound of epsilon fails; 1 / (training rows) to the power 1.1 when not given."""
     clip: float = Field(default=1.0, gt=0)
     """Largest Euclidean norm of one row's gradient; features have length one."""
 
@@ -115,7 +121,7 @@ class TrainSettings(Settings):
     candidates: tuple[str, ...] = ()
     """Names of architectures, of `ensemble` and `student`, with commas between them; by effort, language and size when
     empty."""
-    pretrained: str = "auto"
+    pretrained: Annotated[str, Local()] = "auto"
     """`minilm` or `multilingual` (the packaged encoders; `auto` is the first for English, the second for the rest),
     a folder in Hugging Face's format, or hf://name."""
     epochs: int | None = Field(default=None, gt=0)
@@ -133,20 +139,20 @@ class TrainSettings(Settings):
     seconds: float | None = Field(default=None, gt=0)
     """Time for all trainings together; from the effort and the words of the data when not set."""
     target: float | None = Field(default=None, gt=0, le=1)
-    """Stop training once the metric reaches this on the validation part."""
+    """Stop training once the metric reaches this on the validation set."""
     class_weights: Literal["auto", "none", "balanced"] = "auto"
     """`balanced` makes classes count alike, or presence and absence of a label, or tags; `auto` does so for single
     labels when the largest class is ten times the smallest."""
     loss: Literal["cross_entropy", "focal", "logit_adjusted"] = "cross_entropy"
     """Loss of the neural models."""
     folds: int | None = Field(default=None, ge=0)
-    """Cross-validation folds; 0 for a validation part; decided by the number of rows when not set."""
+    """Cross-validation folds; 0 for one validation set; decided by the number of rows when not set."""
     trials: int | None = Field(default=None, ge=0)
-    """Trainings of each candidate in which its hyper-parameters are searched; none when not set, but with effort
-    thorough as many as its time allows."""
+    """Trainings of each candidate to search its hyper-parameters. When not set: with effort thorough as many as its
+    time allows, else none."""
     seeds: int | None = Field(default=None, ge=1, le=10)
-    """Trainings, each with a seed of its own, of the candidates that the held-out rows do not tell from the best, whose
-    mean scores are then compared; with effort standard and thorough up to 3 as time is left when not set."""
+    """Seeds to train with where held-out rows do not tell a candidate from the best; mean scores are then compared.
+    When not set: up to 3 with effort standard and thorough, as time is left."""
     unlabelled: str | None = None
     """A source of further texts without labels for distillation."""
     mixed_precision: Literal["auto", "on", "off"] = "auto"
@@ -154,7 +160,7 @@ class TrainSettings(Settings):
     xla: Literal["auto", "on", "off"] = "auto"
     """XLA compilation; `auto` is on for a GPU."""
     strategy: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"
-    """Which tf.distribute strategy; `auto` mirrors over several GPUs."""
+    """How training is shared out over devices (tf.distribute); `auto` mirrors over several GPUs."""
     privacy: PrivacySettings = PrivacySettings()
     """Differentially private training."""
 
@@ -179,7 +185,7 @@ class GateSettings(Settings):
     """What a model must show before it is served."""
 
     min_recall: float = Field(default=0.2, ge=0, le=1)
-    """Of every class with at least 20 test rows."""
+    """Lowest recall of every class with at least 20 test rows."""
     min_accuracy: float | None = Field(default=None, ge=0, le=1)
     """Lowest test accuracy."""
     behaviour: Path | None = None
@@ -212,7 +218,7 @@ class RolloutSettings(Settings):
     """How a new version takes over the traffic; `supervisor/judgement.py` states the rule of shadow and canary."""
 
     mode: Literal["swap", "shadow", "canary"] = "swap"
-    """At once; after a copy of the traffic was answered as well; or after growing shares of the traffic."""
+    """`swap`: at once. `shadow`: after it answered a copy of the traffic. `canary`: after growing shares of it."""
     shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.05, 0.25)
     """Shares of the requests that a canary answers, one after the other; then it gets all."""
     shadow_share: float = Field(default=1.0, gt=0, le=1)
@@ -222,9 +228,9 @@ class RolloutSettings(Settings):
     minutes: float = Field(default=30, gt=0)
     """Longest time for a stage; a version that had too few requests by then is withdrawn."""
     alpha: float = Field(default=0.05, gt=0, lt=1)
-    """Chance of withdrawing a version that is no worse, over all looks and figures of a stage."""
+    """Chance that a stage withdraws a version that is no worse, over all its looks and tests together."""
     max_slowdown: float = Field(default=2.0, ge=1)
-    """Times the live version's latency that most requests may take; 20 ms are allowed for the way."""
+    """Most requests may take this many times the live version's latency, and 20 ms for the way."""
     max_disagreement: float = Field(default=0.5, ge=0, le=1)
     """Share of texts that may get another label than from the live version."""
     watch_minutes: float = Field(default=2, ge=0)
@@ -235,10 +241,10 @@ class RolloutSettings(Settings):
 class ServeSettings(Settings):
     """Where and with what the model is served."""
 
-    host: str = "127.0.0.1"
-    """Other addresses than loopback need authentication."""
-    port: int = Field(default=3000, ge=0, le=65535)
-    """TCP port."""
+    host: str | None = Field(default=None, min_length=1)
+    """Other addresses than loopback need authentication; when not given that of the live version, else 127.0.0.1."""
+    port: int | None = Field(default=None, ge=0, le=65535)
+    """TCP port, 0 for any; when not given that of the live version, else 3000. Another one moves the service."""
     workers: int | None = Field(default=None, gt=0)
     """Serving processes; with threads at most the CPUs that may be used."""
     threads: int | None = Field(default=None, gt=0)

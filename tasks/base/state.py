@@ -5,8 +5,12 @@ place of their own, such as batch output, an export or `--report`, has the mode 
 """
 
 import os
+import shutil
 import stat
+import tempfile
 from pathlib import Path
+
+from tasks.base.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,3 +42,31 @@ def hand_over(path: Path) -> None:
     mask = int(os.environ["MODEL_SERVICE_UMASK"], 8)
     for each in (path, *path.rglob("*")):
         each.chmod((0o777 if each.is_dir() else 0o666) & ~mask)
+
+
+def free_bytes(folder: Path) -> int:
+    """What the disk of `folder`, or of the nearest folder above it that is there, has left for this user."""
+    return shutil.disk_usage(_nearest(folder)).free
+
+
+def check_writable(folder: Path, name: str) -> None:
+    """Writes into `folder`, or into the nearest folder above it that is there; nothing is left.
+
+    Args:
+        name: how a person knows the folder, or chose it.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    try:
+        there = _nearest(folder)
+        if not there.is_dir():
+            raise InputError(f"{name}: {folder} cannot be written: {there} is a file, not a folder")
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise InputError(f"{name}: {folder} cannot be written: {error.strerror}") from error
+
+
+def _nearest(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())

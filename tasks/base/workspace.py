@@ -42,7 +42,8 @@ def engine(scratch: Path, memory: str) -> Iterator[duckdb.DuckDBPyConnection]:
         InputError: `memory` is no size, or too small for the table.
         PipelineError: the disk is full.
     """
-    connection = duckdb.connect()
+    # What is not built in would be fetched from the makers' server.
+    connection = duckdb.connect(config={"autoinstall_known_extensions": False})
     try:
         connection.execute("SET enable_progress_bar = false")
         connection.execute("SET temp_directory = ?", [str(scratch / "spill")])

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec import inspect
 
+from bentos.serving.model_folder import MANIFEST, ModelError
 from bentos.text_classifier.decoding import Options, Prediction, decoder_of
-from bentos.text_classifier.manifest import MANIFEST, Manifest, parse
-from bentos.text_classifier.model import ModelError, TextModel
+from bentos.text_classifier.manifest import Manifest, parse
+from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.predictor import Predictor
 from tasks.base.errors import InputError
 from tasks.base.settings import BatchSettings

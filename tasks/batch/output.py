@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from bentos.text_classifier.keys import KeyProblem, KeyProvider
+from bentos.serving.sealing.keys import KeyProvider
+from bentos.serving.sealing.problem import KeyProblem
 from tasks.base.errors import InputError
 from tasks.base.settings import BatchSettings
 from tasks.data.formulas import disarmed, disarmed_names

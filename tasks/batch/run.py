@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from bentos.text_classifier.cpus import share
+from bentos.serving.cpus import share
 from tasks.base.errors import InputError, PipelineError
 from tasks.base.manifests import Record, content_of
 from tasks.base.settings import BatchSettings, SourceSettings
@@ -97,7 +97,7 @@ def batch_predict(
         rows=run.rows,
         errors=joined.errors,
         kept=run.kept,
-        notes=[*reading.notes, *_said_of(joined.disarmed)],
+        notes=[*reading.told(), *_said_of(joined.disarmed)],
     )
 
 

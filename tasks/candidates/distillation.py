@@ -18,20 +18,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bentos.text_classifier.model import TextModel
-from bentos.text_classifier.personal_data import Redactor
 from bentos.text_classifier.text import fold
 from tasks.base.machine import open_model
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.progress import within
-from tasks.base.settings import Budget, OptimiseSettings, SourceSettings
+from tasks.base.settings import Budget, OptimiseSettings
 from tasks.candidates.cross_validation import with_files
 from tasks.candidates.select import held_out
 from tasks.candidates.train import latency
 from tasks.conversion.convert import export_graph
 from tasks.conversion.optimise import optimise
-from tasks.data.personal_data import without_personal_data
 from tasks.data.rows import Rows
-from tasks.data.sources import Reading, source_of
 from tasks.kinds.registry import KINDS
 from tasks.learning.job import Job
 from tasks.models.architectures import architectures
@@ -55,18 +52,16 @@ def student(
     teacher: Candidate,
     seconds: float,
     optimised: OptimiseSettings = OptimiseSettings(),  # noqa: B008 (frozen)
-    personal: Redactor | None = None,
-    data_key: str | None = None,
+    unlabelled: Sequence[str] = (),
 ) -> Candidate:
     """A fast model that imitates the teacher's probabilities on training, unlabelled and made-up texts.
 
     Args:
         seconds: about as long the teacher may answer.
         optimised: the teacher answers in the variant that would be served with these settings.
-        personal: what unlabelled texts pass through, as the labelled ones did at ingest.
-        data_key: source of the key that opens unlabelled texts which are sealed.
+        unlabelled: further texts; those that stand in a part of the data set are left out.
     """
-    texts = [*Rows(job.dataset.train).texts(), *_unlabelled(job, personal, data_key)]
+    texts = [*Rows(job.dataset.train).texts(), *_unknown(unlabelled, job.dataset)]
     with _answering(job, teacher, optimised) as (model, latency_ms):
         affordable = int(CORES * 1000.0 * seconds / latency_ms)
         made_up = min(COPIES * len(texts), max(affordable - len(texts), 0))
@@ -119,22 +114,12 @@ def taught(job: Job, teacher: Candidate, model: TextModel, texts: Sequence[str])
     return with_files(job.dataset, {"train": path})
 
 
-def _unlabelled(job: Job, personal: Redactor | None, data_key: str | None) -> list[str]:
-    """Texts of `train.unlabelled` that stand in no part of the data set."""
-    if job.train.unlabelled is None:
+def _unknown(texts: Sequence[str], dataset: Dataset) -> list[str]:
+    """The texts that stand in no part of the data set."""
+    if not texts:
         return []
-    known = {
-        fold(text) for part in ("train", "validation", "test") for text in Rows(getattr(job.dataset, part)).texts()
-    }
-    found = []
-    with tempfile.TemporaryDirectory() as scratch:
-        settings = SourceSettings(source=job.train.unlabelled, data_key=data_key)
-        batches = source_of(settings.source).read(Reading(settings, Path(scratch), labelled=False))
-        for batch in batches if personal is None else without_personal_data(batches, personal, ["text"]):
-            for text, reason in zip(batch["text"].to_pylist(), batch["reason"].to_pylist(), strict=True):
-                if reason is None and text and text.strip() and fold(text) not in known:
-                    found.append(text)
-    return found
+    known = {fold(text) for part in ("train", "validation", "test") for text in Rows(getattr(dataset, part)).texts()}
+    return [text for text in texts if fold(text) not in known]
 
 
 def _made_up(texts: Sequence[str], count: int, seed: int) -> Iterator[str]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bentos.text_classifier.manifest import MANIFEST, EncoderSettings, parse
+from bentos.serving.model_folder import MANIFEST
+from bentos.text_classifier.manifest import EncoderSettings, parse
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import Budget, TrainSettings
 from tasks.candidates.cross_validation import HELD_OUT, judged

@@ -52,7 +52,7 @@ class Plan(Record):
     skipped: dict[str, str] = Field(default={}, description="structures not tried, and why")
     seconds: dict[str, float]
     allowed: dict[str, float]
-    folds: int = Field(description="folds that every candidate is judged by; 0 for the validation part")
+    folds: int = Field(description="folds that every candidate is judged by; 0 for the validation set")
     trials: dict[str, int] = Field(default={}, description="trainings in which hyper-parameters are searched")
     derived: list[str] = Field(default=[], description="ensemble, student")
     budget: float = Field(description="seconds of the effort for this data")
@@ -82,7 +82,7 @@ class Plan(Record):
         each = {name: self.seconds[name] * self.times(name) for name in self.names}
         tried = {name: f" in {self.trials[name]} trials" if name in self.trials else "" for name in self.names}
         parts = ", ".join(f"{name} {_words(seconds)}{tried[name]}" for name, seconds in each.items())
-        folds = f", each {1 + self.folds} times for {self.folds} folds" if self.folds else ""
+        folds = f", each {1 + self.folds} times ({self.folds} folds and all rows)" if self.folds else ""
         return f"about {_words(sum(each.values()))} to train{folds}: {parts}"
 
 
@@ -103,7 +103,7 @@ def check_names(train: TrainSettings) -> None:
     if train.metric and train.metric not in metrics:
         raise InputError(f"train.metric: no kind of task has {train.metric!r}; there are {', '.join(metrics)}")
     if train.trials and train.folds:
-        raise InputError("train.trials: a search is judged by the validation part; leave train.folds out")
+        raise InputError("train.trials: a search is judged by the validation set, not by folds: leave train.folds out")
 
 
 def plan(dataset: Dataset, train: TrainSettings, effort: Effort, speed: float | None = None) -> Plan:

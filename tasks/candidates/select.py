@@ -47,7 +47,7 @@ def select(
     if not fitting:
         chosen = min(ranked, key=lambda one: (len(_over(one, budget)), _cost(one), one.size_bytes))
         reason = (
-            f"{chosen.name} was chosen because it comes nearest to the budget, which no candidate keeps: "
+            f"{chosen.name} was chosen because it comes nearest to the budget, which no candidate keeps to: "
             + "; ".join(_over(chosen, budget))
         )
         return Selection(chosen=chosen, reason=reason, candidates=candidates, skipped=skipped)
@@ -56,9 +56,9 @@ def select(
     faster = [one for one in equals if _cost(one) <= FASTER * _cost(best)]
     chosen = min(faster, key=lambda one: (_cost(one), -one.score), default=best)
     if chosen is best:
-        reason = _best_reason(best, fitting, equals, metric)
+        reason = _best_reason(best, ranked, fitting, equals, f"{_words(metric)} {judged_on(best, dataset)}")
     else:
-        reason = _equal_reason(chosen, best, errors[chosen.name], metric)
+        reason = _equal_reason(chosen, best, errors[chosen.name], f"{_words(metric)} {judged_on(chosen, dataset)}")
     dearer = [one for one in ranked if one.score > best.score]
     if dearer:
         over = "; ".join(_over(dearer[0], budget))
@@ -83,7 +83,7 @@ def over_seeds(tried: Sequence[Candidate]) -> Candidate:
 
 
 def comparable(candidates: list[Candidate], dataset: Dataset, metric: str) -> list[Candidate]:
-    """The candidates with scores of the same rows: of the validation part, unless all had the same folds."""
+    """The candidates with scores of the same rows: of the validation set, unless all had the same folds."""
     if len({one.folds for one in candidates}) == 1:
         return candidates
     kind = KINDS[dataset.task]
@@ -112,16 +112,17 @@ def held_out(candidate: Candidate, dataset: Dataset) -> tuple[np.ndarray, np.nda
 
 
 def validation_targets(candidate: Candidate, dataset: Dataset) -> np.ndarray:
-    """Targets of the validation part in the form that the candidate learned."""
+    """Targets of the validation set in the form that the candidate learned."""
     if KINDS[dataset.task].pooled:
         return rows_of(dataset, "validation")[1]
     return np.load(candidate.folder / VALIDATION_TARGETS)
 
 
-def judged_on(candidate: Candidate) -> str:
-    """Which rows the candidate's score is of, in words."""
-    rows = f"in {candidate.folds} folds" if candidate.folds else "on the validation part"
-    return f"{rows}, the mean of {len(candidate.scores)} seeds" if candidate.scores else rows
+def judged_on(candidate: Candidate, dataset: Dataset) -> str:
+    """Which rows the candidate's score is of, in words; `dataset` is the one that it was trained on."""
+    validation = f"on {dataset.rows['validation']:,} validation rows"
+    rows = f"in {candidate.folds}-fold cross-validation" if candidate.folds else validation
+    return f"{rows} (mean of {len(candidate.scores)} seeds)" if candidate.scores else rows
 
 
 def pareto(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
@@ -183,22 +184,25 @@ def _cost(candidate: Candidate) -> float:
     return candidate.latency_ms if candidate.latency_ms else float("inf")
 
 
-def _best_reason(best: Candidate, fitting: list[Candidate], equals: list[Candidate], metric: str) -> str:
-    score = f"{_words(metric)} {judged_on(best)}, {best.score:.1%}"
+def _best_reason(
+    best: Candidate, ranked: list[Candidate], fitting: list[Candidate], equals: list[Candidate], judged: str
+) -> str:
+    """`judged` is the metric and the rows that it was measured on, in words."""
     if len(fitting) == 1:
-        return f"{best.name} was chosen because no other candidate was there to choose ({score})"
-    reason = f"{best.name} was chosen because its {score}, is the best"
+        only = "that was trained" if len(ranked) == 1 else "within the budget"
+        return f"{best.name} was chosen because it is the only candidate {only} ({judged}: {best.score:.1%})"
+    reason = f"{best.name} was chosen because its {judged}, {best.score:.1%}, is the best"
     if equals:
         names = ", ".join(one.name for one in equals)
-        return f"{reason}; {names} cannot be told from it by these rows but would not answer much faster"
-    return f"{reason}, ahead of {fitting[1].name} with {fitting[1].score:.1%} by more than chance explains"
+        return f"{reason}, by no more than chance over {names}, which would not answer much faster"
+    return f"{reason}; {fitting[1].name} has {fitting[1].score:.1%}, lower by more than chance explains"
 
 
-def _equal_reason(chosen: Candidate, best: Candidate, error: float, metric: str) -> str:
+def _equal_reason(chosen: Candidate, best: Candidate, error: float, judged: str) -> str:
     return (
-        f"{chosen.name} was chosen because its {_words(metric)} {judged_on(chosen)}, {chosen.score:.1%}, cannot be "
-        f"told from the best, {best.score:.1%} of {best.name} (standard error of the difference "
-        f"{100 * error:.1f} points), and it answers {_cost(best) / _cost(chosen):.1f} times as fast"
+        f"{chosen.name} was chosen because it answers {_cost(best) / _cost(chosen):.1f} times as fast as {best.name}, "
+        f"and its {judged}, {chosen.score:.1%}, is within one standard error ({100 * error:.1f} points) of the best, "
+        f"{best.score:.1%}"
     )
 
 

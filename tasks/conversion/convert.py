@@ -11,8 +11,9 @@ import onnx
 from onnx import numpy_helper
 from onnx.checker import MAXIMUM_PROTOBUF
 
-from bentos.text_classifier.manifest import GRAPH, MANIFEST, parse
-from bentos.text_classifier.model import ModelError, TextModel
+from bentos.serving.model_folder import MANIFEST, ModelError
+from bentos.text_classifier.manifest import GRAPH, parse
+from bentos.text_classifier.model import TextModel
 from tasks.base.errors import PipelineError
 from tasks.base.manifests import Candidate, Converted, Dataset, content_of
 from tasks.learning.backend import keras, tf, tf2onnx

@@ -47,7 +47,7 @@ def optimise(
     gpu: bool,
     progress: Progress = silent,
 ) -> Optimised:
-    """Makes each variant of the float32 model folder `model`, measures it on the validation part and picks the one to
+    """Makes each variant of the float32 model folder `model`, measures it on the validation set and picks the one to
     serve.
 
     Policy: of the variants that lose no more than `settings` allow against float32, overall and in the
@@ -142,7 +142,7 @@ def _quiet_logging() -> Iterator[None]:
 def measure(
     folders: Sequence[Path], dataset: Dataset, providers: Sequence[str] = CPU, progress: Progress = silent
 ) -> list[Variant]:
-    """Variants, named as their folders: accuracy on the validation part, size, and speed on one thread.
+    """Variants, named as their folders: accuracy on the validation set, size, and speed on one thread.
 
     Speed includes the encoding. The variants take turns, so that what else the machine does meets all alike.
     """
@@ -201,7 +201,7 @@ def timed(models: Sequence[TextModel], texts: Sequence[str], size: int) -> list[
 
 
 def _class_rows(dataset: Dataset) -> dict[str, float]:
-    """How often each class stands in the validation part."""
+    """How often each class stands in the validation set."""
     names = KINDS[dataset.task].names
     found = Counter(name for label in Rows(dataset.validation).labels() for name in names(label))
     return {name: float(found[name]) for name in dataset.labels}
@@ -269,6 +269,6 @@ def _gain(chosen: Variant, variants: Sequence[Variant]) -> str:
         return "the only variant within the limits" if len(variants) == 1 else "no other is faster within the limits"
     faster = base.latency_ms["1"] / chosen.latency_ms["1"]
     return (
-        f"{faster:.2f} x as fast as float32 and {base.size_bytes / chosen.size_bytes:.2f} x smaller, "
-        f"{100 * (base.accuracy - chosen.accuracy):+.2f} points lost"
+        f"{faster:.2f} times as fast as float32, {base.size_bytes / chosen.size_bytes:.2f} times smaller, "
+        f"accuracy {100 * (chosen.accuracy - base.accuracy):+.2f} points"
     )

@@ -14,8 +14,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bentos.text_classifier.personal_data import Redactor
-from bentos.text_classifier.records import FeedbackRecord
+from bentos.serving.records.personal_data import Redactor
+from bentos.text_classifier.feedback import FeedbackRecord
 from tasks.base.manifests import Dataset, content_of
 from tasks.base.settings import FeedbackSettings
 from tasks.base.workspace import engine, literal, scratch_folder

@@ -7,7 +7,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bentos.text_classifier.personal_data import Redactor
+from bentos.serving.records.personal_data import Redactor
 from tasks.base.errors import InputError
 from tasks.base.manifests import Table, content_of
 from tasks.base.progress import Progress, silent, within
@@ -86,7 +86,7 @@ def ingest(
         rows=rows,
         quarantined=by_kind(quarantined),
         quarantine=folder / "quarantine.csv",
-        notes=reading.notes,
+        notes=reading.told(),
         content=content_of(folder / "table.parquet", task),
     )
 

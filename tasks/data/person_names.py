@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
-from bentos.text_classifier.personal_data import Found
+from bentos.serving.records.personal_data import Found
 from tasks.base.errors import InputError
 
 PACKAGE = "presidio-analyzer==2.2.366"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from bentos.text_classifier.personal_data import Policy, Redactor
-from bentos.text_classifier.prediction_log import records_key
+from bentos.serving.records.personal_data import Policy, Redactor
+from bentos.serving.records.pseudonyms import records_key
 from tasks.data.person_names import name_finder
 
 REASON = "personal data"

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import msgspec
 
+from bentos.text_classifier.feedback import FeedbackRecord
 from bentos.text_classifier.prediction_log import KIND, PredictionRecord
-from bentos.text_classifier.records import FeedbackRecord
 
 logger = logging.getLogger(__name__)
 

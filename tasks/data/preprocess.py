@@ -1,4 +1,4 @@
-"""Preprocess: labels to targets, rows to a training, a validation and a test part, and a profile of the texts."""
+"""Preprocess: labels to targets, rows to a training, a validation and a test set, and a profile of the texts."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def preprocess(
         names = ["train", "validation", "test"]
         rows = {name: _write(duck, name, name in own, kind, seed, scratch, notes) for name in names}
         if empty := [name for name in names if rows[name] == 0]:
-            raise InputError(f"No row is left for the {empty[0]} part; give more rows or a larger share.")
+            raise InputError(f"No row is left for the {empty[0]} set; give more rows or a larger share.")
         for name in names:
             (scratch / f"{name}.parquet").replace(folder / f"{name}.parquet")
     paths = {name: folder / f"{name}.parquet" for name in names}
@@ -118,7 +118,7 @@ def _divide(duck: duckdb.DuckDBPyConnection, kind: Kind, missing: list[str], dat
     missing part takes its share of them, one at least where there are three, each part about `held_out_rows` rows at
     most.
 
-    The test part comes first: when more rows make its share smaller, no row of another part comes into it.
+    The test set comes first: when more rows make its share smaller, no row of another set comes into it.
     """
     most = data.held_out_rows / max(_count(duck, "rows"), 1)
     shares = {"validation": min(data.validation_share, most), "test": min(data.test_share, most)}

@@ -1,7 +1,7 @@
 """Files encrypted at rest, written and read as a stream: training data, batch inputs, batch outputs.
 
 A sealed file begins with `MAGIC` and a line of JSON: the wrapping key's name, and a data key of this file alone under
-that key (`bentos/text_classifier/keys.py`). Chunks follow, each sealed with AES-256-GCM. A chunk's nonce is its number
+that key (`bentos/serving/sealing/keys.py`). Chunks follow, each sealed with AES-256-GCM. A chunk's nonce is its number
 and whether it is the last one (STREAM; Hoang, Reyhanitabar, Rogaway and Vizar 2015), its associated data the beginning
 of the file. So chunks cannot be changed, moved, left out, added, cut off or taken from another file. The last chunk is
 opened first, which tells a file that was cut before anything of it is used. Memory holds a chunk at a time.
@@ -21,18 +21,19 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from bentos.text_classifier.keys import KEY_BYTES, KeyProblem, KeyProvider, provider_of
+from bentos.serving.sealing.keys import KEY_BYTES, KeyProvider, provider_of
+from bentos.serving.sealing.problem import KeyProblem
 from tasks.base.errors import InputError
 from tasks.base.state import hand_over, make_asked
 
 SUFFIX = ".sealed"
 MAGIC = b"sealed-rows-1\n"
-KEY_VARIABLE = "TEXT_CLASSIFIER_DATA_KEY"
+KEY_VARIABLE = "MODEL_SERVICE_DATA_KEY"
 """Names the source of the key that opens sealed files."""
 CHUNK = 1 << 20
 """Bytes of content a chunk."""
 
-_CONTEXT = b"text_classifier file key 1"
+_CONTEXT = b"model_service file key 1"
 _TAG_BYTES = 16
 _MOST_HEADER = 1 << 16
 
@@ -66,7 +67,7 @@ def opened(raw: IO[bytes], name: str, key: str | None = None) -> Iterator[IO[byt
 
     Args:
         name: of the file, in messages.
-        key: source of the key; what TEXT_CLASSIFIER_DATA_KEY names when None.
+        key: source of the key; what MODEL_SERVICE_DATA_KEY names when None.
 
     Raises:
         InputError: no key, a wrong one, or a file that was changed; the stream raises it when it comes to the place.

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 from tasks.base.errors import InputError, PipelineError
-from tasks.base.state import open_state, state_folder
+from tasks.base.state import check_writable, open_state, state_folder
 from tasks.deployment.supervisor import guardian, keys, lifecycle, processes, protection
+from tasks.deployment.supervisor.address import Address, address_of
 from tasks.deployment.supervisor.listener import open_listener, take_over
+from tasks.deployment.supervisor.record import Version
 from tasks.deployment.supervisor.supervisor import Supervisor
 from tasks.deployment.supervisor.unit import unit
 
@@ -28,9 +30,15 @@ def main() -> int:
         return error.exit_status
 
 
+def _place(options: argparse.Namespace, version: Version) -> Address:
+    check_writable(options.state, "the state folder")
+    served = address_of(version.serve)
+    return Address(options.host or served.host, options.port or served.port)
+
+
 def _start(options: argparse.Namespace) -> int:
     live = lifecycle.required_live(options.state)
-    host, port = options.host or live.version.serve.host, options.port or live.version.serve.port
+    host, port = _place(options, live.version)
     protection.check_address(host, live.version.security)
     running = lifecycle.start_live(options.state, host, port)
     print(f"{running['tag']} answers on {running['url']}")
@@ -66,7 +74,7 @@ def _run(options: argparse.Namespace) -> int:
     live = lifecycle.required_live(options.state)
     if processes.find(options.state, "guardian") or processes.find(options.state, "supervisor"):
         raise InputError("the deployment is up already: `make stop` ends it")
-    host, port = options.host or live.version.serve.host, options.port or live.version.serve.port
+    host, port = _place(options, live.version)
     protection.check_address(host, live.version.security)
     listener = take_over(options.state) or open_listener(host, port)
     listener.set_inheritable(True)

@@ -14,8 +14,9 @@ from tasks.base.manifests import Deployment, Package, content_of
 from tasks.base.settings import SecuritySettings, ServeSettings
 from tasks.deployment.smoke import check_contract, check_known, smoke, trial
 from tasks.deployment.supervisor import control, lifecycle, processes, protection
+from tasks.deployment.supervisor.address import Address, address_of, placed, standing
 from tasks.deployment.supervisor.listener import open_listener
-from tasks.deployment.supervisor.record import Live, Version, count_from_now, note, read_live
+from tasks.deployment.supervisor.record import LIVE, Live, Version, count_from_now, note, read_live
 from tasks.deployment.supervisor.rollout import Withdrawn, roll_out
 from tasks.release.package import NAME, bento_source, store
 
@@ -42,34 +43,38 @@ def deploy(
     Raises:
         DeploymentError: something failed; the version that was live still is, and answered all along.
     """
-    protection.check_address(serve.host, security)
-    version = Version.of(package, serve, security)
     with _one_at_a_time(state):
-        before = read_live(state)
+        before, stood = read_live(state), standing(state)
+        serve = placed(serve, state)
+        address = address_of(serve)
+        protection.check_address(address.host, security)
+        version = Version.of(package, serve, security)
         try:
             checks = smoke(package, serve, known, state, security)
-            _listen(state, serve)
+            _listen(state, address)
             stages = _try_out(state, version, before)
             running = lifecycle.swap(state, version, "deployed", why)
         except DeploymentError as error:
             event = "withdrawn" if isinstance(error, Withdrawn) else "refused"
             note(state, event, package.tag, str(error), live=before.version.tag if before else None)
-            _leave_as_before(state, before)
+            _leave_as_before(state, stood)
             raise
         try:
             _check_public(running["url"], version, known, state)
         except (DeploymentError, httpx.HTTPError) as error:
             _return_to(state, before, package.tag, str(error))
+            _leave_as_before(state, stood)
             raise DeploymentError(f"{package.tag} failed through the public port: {error}") from error
     return Deployment(
         tag=package.tag,
         url=running["url"],
         previous=before.version.tag if before else None,
+        moved_from=None if stood is None or stood.same(address) else f"{stood.host}:{stood.port}",
         state="live",
         smoke=checks,
         rollout=stages,
         latency_ms=next(check["median_ms"] for check in checks if "median_ms" in check),
-        content=content_of(version.content, serve, security),
+        content=content_of(version.content, serve.model_dump_json(), security.model_dump_json()),
     )
 
 
@@ -82,15 +87,19 @@ def rollback(to: str | None, state: Path, why: str) -> Deployment:
     """
     with _one_at_a_time(state):
         live = lifecycle.required_live(state)
+        # It comes back where its successor answers now, whatever its own address was.
+        host, port = standing(state) or address_of(live.version.serve)
         version = _earlier(live, to)
-        _listen(state, live.version.serve)
+        version = version.model_copy(update={"serve": version.serve.model_copy(update={"host": host, "port": port})})
+        _listen(state, Address(host, port))
         running = lifecycle.swap(state, version, "rolled back", why)
         _check_public(running["url"], version, [], state)
     return Deployment(tag=version.tag, url=running["url"], previous=live.version.tag, state="rolled back")
 
 
 def _earlier(live: Live, to: str | None) -> Version:
-    offered = ", ".join(version.tag for version in live.versions[:-1]) or "none"
+    there = [version.tag for version in live.versions[:-1] if bento_source(version.path).is_dir()]
+    offered = ", ".join(there) or "none"
     if to is None:
         version = live.previous
         if version is None:
@@ -113,37 +122,41 @@ def _stored(tag: str, live: Version) -> Version | None:
     return Version(tag=tag, path=path, content=content, serve=live.serve, security=live.security)
 
 
-def _listen(state: Path, serve: ServeSettings) -> None:
+def _listen(state: Path, address: Address) -> None:
     """Brings the deployment up at the address that is asked for, with the version that is live."""
-    running = lifecycle.start(state, serve.host, serve.port)
-    if serve.port not in (0, running["port"]) or serve.host != running["host"]:
-        if serve.port != running["port"]:
-            open_listener(serve.host, serve.port).close()
+    running = lifecycle.start(state, *address)
+    if not address.same(Address(running["host"], running["port"])):
+        if address.port != running["port"]:
+            open_listener(*address).close()
         lifecycle.stop(state)
-        lifecycle.start(state, serve.host, serve.port)
+        lifecycle.start(state, *address)
 
 
 def _try_out(state: Path, version: Version, before: Live | None) -> list[dict[str, Any]]:
     """Shadow or canary, as the settings say, where there is a live version to compare with."""
     settings = version.serve.rollout
-    if before is None or settings.mode == "swap":
+    if before is None or not before.version.there or settings.mode == "swap":
         return []
     with trial(version, state) as tried:
         return roll_out(state, version.tag, tried.port, lambda: tried.process.poll() is None, settings)
 
 
-def _leave_as_before(state: Path, before: Live | None) -> None:
-    if before is None:
+def _leave_as_before(state: Path, stood: Address | None) -> None:
+    """After a failure: no deployment where there was none; and one that was moved returns to where it `stood`."""
+    if stood is None:
         lifecycle.stop(state)
+    elif lifecycle.status(state):
+        _listen(state, stood)
 
 
 def _return_to(state: Path, before: Live | None, tag: str, why: str) -> None:
-    if before is None:
+    earlier = next((version for version in reversed(before.versions) if version.there), None) if before else None
+    if earlier is None:
         note(state, "withdrawn", tag, why, live=None)
         lifecycle.stop(state)
-        (state / "live.json").unlink()
+        (state / LIVE).unlink()
     else:
-        lifecycle.swap(state, before.version, "withdrawn", why)
+        lifecycle.swap(state, earlier, "withdrawn", why)
 
 
 def _check_public(url: str, version: Version, known: list[tuple[str, str]], state: Path) -> None:

@@ -2,17 +2,19 @@
 
 from pathlib import Path
 
-from bentos.text_classifier.keys import KeyProblem, provider_of
-from bentos.text_classifier.manifest import WRAPPED_KEY
-from bentos.text_classifier.sealing import SealProblem, rewrap
+from bentos.serving.model_folder import WRAPPED_KEY
+from bentos.serving.sealing.folder import SealProblem, rewrap
+from bentos.serving.sealing.keys import provider_of
+from bentos.serving.sealing.problem import KeyProblem
 from tasks.base.errors import InputError
 from tasks.base.files import write_whole
+from tasks.deployment.served_model import bentos_of
 from tasks.deployment.supervisor.record import LIVE, note, read_live
-from tasks.release.package import NAME, bento_model, store
+from tasks.release.package import bento_model
 
 
 def rotate(old: str, new: str, state: Path) -> list[str]:
-    """Wraps the data key of every bento in the store that is sealed under `old` by `new`; the tags of those.
+    """Wraps the data key of every bento of this state that is sealed under `old` by `new`; the tags of those.
 
     The versions that `live.json` names are served with the new key from their next start on.
 
@@ -24,7 +26,7 @@ def rotate(old: str, new: str, state: Path) -> list[str]:
     except KeyProblem as error:
         raise InputError(str(error)) from error
     done, refused = [], []
-    for bento in sorted(store().iterdir()) if store().is_dir() else []:
+    for tag, bento in bentos_of(state).items():
         if not (bento_model(bento) / WRAPPED_KEY).is_file():
             continue
         try:
@@ -32,9 +34,9 @@ def rotate(old: str, new: str, state: Path) -> list[str]:
         except (KeyProblem, SealProblem) as error:
             refused.append(f"{bento.name}: {error}")
         else:
-            done.append(f"{NAME}:{bento.name}")
+            done.append(tag)
     if not done:
-        raise InputError(f"no bento in {store()} is sealed under the old key. {' '.join(refused)}".strip())
+        raise InputError(f"no bento of {state} is sealed under the old key. {' '.join(refused)}".strip())
     _serve_by(new, done, state)
     return done
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tasks.base.errors import InputError
 from tasks.deployment.supervisor.record import read_live
+from tasks.release.ownership import packaged
 from tasks.release.package import NAME, bento_model, store
 
 
@@ -30,7 +31,14 @@ def served_bento(state: Path, bento: str | None) -> Path:
     version = bento.removeprefix(f"{NAME}:")
     found = store() / version
     if not version or not bento_model(found).is_dir():
-        known = sorted(path.name for path in store().glob("*") if path.is_dir())
-        listed = ", ".join(known[-5:]) or "none"
-        raise InputError(f"{bento}: there is no such bento in {store()}; the latest there: {listed}.")
+        listed = ", ".join(list(bentos_of(state))[-5:]) or "none"
+        raise InputError(f"{bento}: there is no such bento in {store()}; the latest of this project: {listed}.")
     return found
+
+
+def bentos_of(state: Path) -> dict[str, Path]:
+    """Where the bentos lie that this state packaged or deployed, by tag in order; only those that are there."""
+    live = read_live(state)
+    deployed = {version.tag: version.path for version in live.versions} if live else {}
+    places = {one.tag: one.path for one in packaged(state)} | deployed
+    return {tag: path for tag, path in sorted(places.items()) if path.is_dir()}

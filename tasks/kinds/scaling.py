@@ -11,7 +11,7 @@ _STEEPEST = np.log(5.0)
 _LEAST_POSITIVES = 20
 
 POWER_ROWS = 2_000
-"""Below so many rows a second parameter follows chance; see docs/decisions.md."""
+"""Below so many rows a second parameter follows chance; see docs/decisions/judging.md."""
 
 
 def softmax_temperature(logits: np.ndarray, targets: np.ndarray) -> float:

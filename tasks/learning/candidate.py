@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bentos.text_classifier.manifest import MANIFEST, EncoderSettings, Manifest, Privacy, dump
+from bentos.serving.model_folder import MANIFEST
+from bentos.text_classifier.manifest import EncoderSettings, Manifest, Privacy, dump
 from tasks.base.manifests import Candidate, content_of
 from tasks.kinds.registry import KINDS, standard_error
 from tasks.learning.job import Job
@@ -71,5 +72,8 @@ def save(
         size_bytes=sum((folder / file).stat().st_size for file in written),
         settings=dict(hyper),
         curves=trained.curves,
-        content=content_of(*(folder / file for file in [MANIFEST, *files]), *trained.model.get_weights()),
+        content=content_of(
+            *(folder / file for file in [MANIFEST, *files]),
+            *((array.dtype.name, array.shape, array.tobytes()) for array in trained.model.get_weights()),
+        ),
     )

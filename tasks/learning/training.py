@@ -122,7 +122,9 @@ class _Loop:
         self.samples = 0
         self.checkpoint = Checkpoint(
             job.folder / "checkpoint.npz",
-            content_of(job.dataset.content, job.train, recipe, job.seed, [v.shape for v in self.model.variables]),
+            content_of(
+                job.dataset.content, job.train, recipe, job.seed, [tuple(v.shape) for v in self.model.variables]
+            ),
         )
         self.saved = self.reported = time.monotonic()
         self.timed: tuple[float, float] | None = None

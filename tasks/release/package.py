@@ -9,22 +9,23 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import msgspec
 import yaml
 
-from bentos.text_classifier import manifest as model_manifest
-from bentos.text_classifier.settings import SETTINGS, ServiceSettings
+from bentos import telemetry
+from bentos.serving.model_folder import CARD, describe
+from bentos.serving.model_folder import lineage as lineage_of
+from bentos.serving.settings import SETTINGS, settings_of
 from tasks.base.errors import DeploymentError, InputError
 from tasks.base.manifests import Evaluation, Package, content_of
 from tasks.base.settings import SecuritySettings, ServeSettings
 from tasks.base.state import ROOT
+from tasks.release.ownership import own
 from tasks.release.sbom import write_sbom
 from tasks.release.signing import sign
 
 NAME = "text_classifier"
 SOURCE = ROOT / "bentos" / NAME
 IN_BENTO = Path("bentos") / NAME
-CARD = "MODEL_CARD.md"
 _SEALED_CARD = "The model and its card are encrypted; the service shows the card at GET /model."
 
 
@@ -34,6 +35,7 @@ def package(
     card: str,
     lineage: dict[str, str],
     folder: Path,
+    state: Path,
     security: SecuritySettings = SecuritySettings(),  # noqa: B008 (frozen)
 ) -> Package:
     """Builds the bento `text_classifier:<UTC time>-<8 hex of content>` and puts it into BentoML's store.
@@ -48,6 +50,7 @@ def package(
         card: the model card, Markdown.
         lineage: content hashes by stage; kept in `model.json`.
         folder: working space; left with the bento's source.
+        state: whose bento it is; noted there before it is in the store.
         security: whether the model is sealed and the bento signed.
 
     Raises:
@@ -65,9 +68,16 @@ def package(
     write_sbom(built, f"{NAME}:{name}", content)
     if security.signer is not None:
         sign(built, security.signer)
+    own(state, f"{NAME}:{name}", store() / name)
     path = _place(built, name)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return Package(tag=f"{NAME}:{name}", path=path, size_bytes=size, content=content)
+    return Package(tag=f"{NAME}:{name}", path=path, size_bytes=size, made_of=made_of(lineage, serve), content=content)
+
+
+def made_of(lineage: dict[str, str], serve: ServeSettings) -> str:
+    """The content of the served model, the code and the policy for personal data: what two versions have in common
+    when they differ in their time alone."""
+    return content_of(lineage.get("served"), lineage.get("code"), serve.personal_data)
 
 
 def store() -> Path:
@@ -76,33 +86,47 @@ def store() -> Path:
     return home / "bentos" / NAME
 
 
+def arriving_folder(path: Path) -> Path:
+    """Where the bento that will lie at `path` in a store is copied to before it moves there whole."""
+    return path.parent.parent.parent / "tmp"
+
+
 def bento_source(path: Path) -> Path:
     """The folder in the bento at `path` from which its code runs."""
     return path / "src"
 
 
+def bento_kind(path: Path) -> str:
+    """The kind of service that the bento at `path` holds; a bento of another program has none.
+
+    Raises:
+        DeploymentError: it holds none.
+    """
+    for settings in (bento_source(path) / "bentos").glob(f"*/{SETTINGS}"):
+        return settings.parent.name
+    raise DeploymentError(f"the bento in {path} holds no service that this version of the program knows")
+
+
 def bento_model(path: Path) -> Path:
     """The model folder in the bento at `path`."""
-    return bento_source(path) / IN_BENTO / "model"
+    return bento_source(path) / "bentos" / bento_kind(path) / "model"
 
 
 def _lay_out(source: Path, model: Path, serve: ServeSettings, card: str, lineage: dict[str, str]) -> None:
     shutil.rmtree(source, ignore_errors=True)
-    _copy_code(source)
+    copy_code(source)
     target = source / IN_BENTO / "model"
     shutil.copytree(model, target)
-    manifest = model_manifest.parse((target / model_manifest.MANIFEST).read_bytes())
-    manifest = msgspec.structs.replace(manifest, name=NAME, version="", lineage=lineage)
-    (target / model_manifest.MANIFEST).write_bytes(model_manifest.dump(manifest))
+    describe(target, name=NAME, version="", lineage=lineage)
     (target / CARD).write_text(card)
-    chosen = serve.model_dump(mode="json", include=set(ServiceSettings.__struct_fields__))
+    chosen = serve.model_dump(mode="json", include=set(settings_of(NAME).__struct_fields__))
     (source / IN_BENTO / SETTINGS).write_text(json.dumps(chosen, indent=2) + "\n")
 
 
-def _copy_code(source: Path) -> None:
-    """The package that serves, without the modes that the checkout has, which `copytree` would keep."""
+def copy_code(source: Path) -> None:
+    """Puts all code that a bento runs into `source`, without the modes of the checkout, which `copytree` would keep."""
     (source / IN_BENTO).mkdir(parents=True)
-    for file in (SOURCE.parent / "__init__.py", *SOURCE.rglob("*")):
+    for file in (*SOURCE.parent.glob("*.py"), *(SOURCE.parent / "serving").rglob("*"), *SOURCE.rglob("*")):
         place = file.relative_to(SOURCE.parent)
         if file.is_file() and not any(part.startswith((".", "__pycache__")) or part == "model" for part in place.parts):
             copied = source / IN_BENTO.parent / place
@@ -111,16 +135,15 @@ def _copy_code(source: Path) -> None:
 
 
 def _name_version(source: Path, name: str, content: str) -> None:
-    file = source / IN_BENTO / "model" / model_manifest.MANIFEST
-    manifest = model_manifest.parse(file.read_bytes())
-    manifest = msgspec.structs.replace(manifest, version=name, lineage=manifest.lineage | {"bento": content})
-    file.write_bytes(model_manifest.dump(manifest))
+    model = source / IN_BENTO / "model"
+    describe(model, version=name, lineage=lineage_of(model) | {"bento": content})
 
 
 def _seal(model: Path, source: str) -> None:
     # Imported here: who encrypts nothing does not pay for it.
-    from bentos.text_classifier.keys import KeyProblem, provider_of
-    from bentos.text_classifier.sealing import seal_folder
+    from bentos.serving.sealing.folder import seal_folder
+    from bentos.serving.sealing.keys import provider_of
+    from bentos.serving.sealing.problem import KeyProblem
 
     try:
         seal_folder(model, provider_of(source))
@@ -139,14 +162,13 @@ def _build(source: Path, name: str, lineage: dict[str, str], folder: Path, *, se
         "include": ["*"],
         "python": {"requirements_txt": str(IN_BENTO / "requirements.txt"), "lock_packages": False},
         "docker": {"python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},
-        "envs": [{"name": "BENTOML_DO_NOT_TRACK", "value": "true"}],
+        "envs": [{"name": key, "value": value} for key, value in telemetry.variables(*telemetry.SERVING).items()],
     }
     (source / "bentofile.yaml").write_text(yaml.safe_dump(build_file, sort_keys=False))
     home = folder / "bentoml"
     shutil.rmtree(home, ignore_errors=True)
     environment = os.environ | {
         "BENTOML_HOME": str(home),
-        "BENTOML_DO_NOT_TRACK": "true",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": str(source),
     }
@@ -160,13 +182,13 @@ def _build(source: Path, name: str, lineage: dict[str, str], folder: Path, *, se
 def _place(built: Path, name: str) -> Path:
     """Moves a finished bento into the store by one rename, so that a kill or a full disk leaves no half of it."""
     bentos = store()
-    arriving = bentos.parent.parent / "tmp" / f"{NAME}-{name}-{os.getpid()}"
+    arriving = arriving_folder(bentos / name) / f"{NAME}-{name}-{os.getpid()}"
     try:
         arriving.parent.mkdir(parents=True, exist_ok=True)
         bentos.mkdir(parents=True, exist_ok=True)
         shutil.copytree(built, arriving)
         arriving.rename(bentos / name)
-        latest = bentos.parent.parent / "tmp" / f"{NAME}-latest-{os.getpid()}"
+        latest = arriving.with_name(f"{NAME}-latest-{os.getpid()}")
         latest.write_text(name)
         latest.rename(bentos / "latest")
     except OSError as error:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from bentos.text_classifier.manifest import MANIFEST, SEALED, WRAPPED_KEY
+from bentos.serving.model_folder import MANIFEST, SEALED, WRAPPED_KEY
 from tasks.base.errors import DeploymentError, InputError
 from tasks.base.settings import SigstoreSettings
 
@@ -73,21 +73,33 @@ def usable_signer(private_key: Path) -> tuple[Any, Any]:
         ) from error
 
 
-def _sign_through_sigstore(bento: Path, signer: SigstoreSettings) -> None:
-    from model_signing import signing
-    from sigstore.oidc import detect_credential
+def identity_token() -> str:
+    """The token by which sigstore knows who signs.
+
+    Raises:
+        InputError: neither a variable nor the platform gives one.
+    """
+    from sigstore.oidc import IdentityError, detect_credential
 
     try:
         token = os.environ.get(TOKEN_VARIABLE) or detect_credential("sigstore")
-        if not token:
-            raise InputError(
-                f"security.sigstore: nothing here says who signs: set {TOKEN_VARIABLE} to an identity token, or run"
-                " where the platform gives one, as CI services do"
-            )
+    except IdentityError as error:
+        raise InputError(f"security.sigstore: the platform gives no identity token: {error}") from error
+    if not token:
+        raise InputError(
+            f"security.sigstore: nothing here says who signs: set {TOKEN_VARIABLE} to an identity token, or run"
+            " where the platform gives one, as CI services do"
+        )
+    return token
+
+
+def _sign_through_sigstore(bento: Path, signer: SigstoreSettings) -> None:
+    from model_signing import signing
+
+    token = identity_token()
+    try:
         config = signing.Config().use_sigstore_signer(identity_token=token, trust_config=signer.trust)
         config.set_hashing_config(_hashing(bento)).sign(bento, bento / SIGNATURE)
-    except InputError:
-        raise
     except Exception as error:  # of the libraries for network, certificates and trust below it
         raise DeploymentError(
             f"{bento.name} is not signed: {_unreachable(error)}; security.sign signs by a key, without a network"

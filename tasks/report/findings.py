@@ -33,7 +33,7 @@ def findings(run: RunReport, *, released: bool = False) -> list[Finding]:
     """What stands out, the worst first.
 
     Args:
-        released: they leave the house with the model; what a privacy budget does not cover is left out.
+        released: they leave the organisation with the model; what a privacy budget does not cover is left out.
     """
     found = [*_of_gate(run), *_of_choice(run)]
     if not (released and run.privacy):
@@ -81,7 +81,7 @@ def _of_privacy(run: RunReport) -> list[Finding]:
             "note",
             f"Training was differentially private: epsilon {run.privacy.epsilon:.2f} at delta {run.privacy.delta:.1e} "
             f"for a training row, by noise of {run.privacy.noise:.2f} times the clip of {run.privacy.clip:g} in each "
-            f"of {run.privacy.steps} steps. The model scores {percent(chosen.score)} on the validation part; "
+            f"of {run.privacy.steps} steps. The model scores {percent(chosen.score)} on the validation set; "
             f"without the noise it would score {percent(chosen.settings['score_without_noise'])}.",
         )
     ]
@@ -91,11 +91,13 @@ def _of_choice(run: RunReport) -> list[Finding]:
     """What more time or size would buy."""
     if run.selection is None:
         return []
-    chosen = run.selection.chosen
+    again = run.selection.chosen
+    # A model that was trained again has a score of other rows than the candidates it was chosen from.
+    chosen = next((one for one in run.selection.candidates if one.name == again.name), again)
     return [
         Finding(
             "note",
-            f"{row['name']} scored {100 * (row['score'] - chosen.score):.1f} points more on the validation part, at "
+            f"{row['name']} scored {100 * (row['score'] - chosen.score):.1f} points more on the validation set, at "
             f"{_cost(row['latency_ms'], row['size_bytes'])} instead of {_cost(chosen.latency_ms, chosen.size_bytes)}.",
         )
         for row in pareto(run.selection.candidates)

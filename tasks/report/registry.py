@@ -15,8 +15,8 @@ from tasks.base.manifests import Record
 from tasks.base.pages.svg import Frame, drawing, number_ticks, padded, percent_ticks
 from tasks.base.pages.templates import templates
 from tasks.base.remembered import remember, remembered
+from tasks.deployment.served_model import bentos_of
 from tasks.deployment.supervisor.record import history, read_live
-from tasks.release.package import NAME, store
 from tasks.watching.drift.charts import accuracy_chart
 from tasks.watching.drift.history import looks
 
@@ -53,8 +53,7 @@ class Run(Record):
 def versions(state: Path) -> Versions:
     """The live version, the one a rollback returns to, and the candidate."""
     live = read_live(state)
-    packaged = sorted(path.name for path in store().iterdir() if path.is_dir()) if store().is_dir() else []
-    newest = f"{NAME}:{packaged[-1]}" if packaged else None
+    newest = max(bentos_of(state), default=None)
     if live is None:
         return Versions(None, None, newest)
     known = live.version.tag
@@ -91,7 +90,10 @@ def _run(file: Path) -> Run:
 def disk(state: Path) -> dict[str, int]:
     """Bytes by what they are kept for, the largest first."""
     places = {path.name: path for path in state.iterdir() if path.is_dir()} if state.is_dir() else {}
-    sizes = {name: _size(path) for name, path in {"bentos": store(), **places}.items()}
+    sizes = {
+        "bentos": sum(map(_size, bentos_of(state).values())),
+        **{name: _size(path) for name, path in places.items()},
+    }
     return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
 
@@ -135,7 +137,7 @@ def write_registry(state: Path) -> Path:
 
 
 def judged_chart(seen: Sequence[Run]) -> Markup:
-    """Accuracy on each run's test part with its 95 % interval, run by run."""
+    """Accuracy on each run's test set with its 95 % interval, run by run."""
     judged = [run for run in seen if run.accuracy]
     if not judged:
         return Markup()

@@ -199,6 +199,7 @@ def _test(evaluation: Evaluation, run: RunReport) -> dict[str, Any]:
         "slices": evaluation.slices,
         "scope": evaluation.scope,
         "label_errors": evaluation.label_errors,
+        "left_out": evaluation.left_out,
     }
 
 

@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bentos.text_classifier.manifest import MANIFEST, Manifest, dump
+from bentos.serving.model_folder import MANIFEST
+from bentos.text_classifier.manifest import Manifest, dump
 from tasks.base.machine import open_model
 from tasks.base.manifests import Dataset
-from tasks.kinds.figures import Bins, Outcome
+from tasks.kinds.calibration import Bins
+from tasks.kinds.figures import Outcome
 from tasks.kinds.registry import KINDS, outcome_of
 from tasks.learning.examples import rows_of, training_texts
 from tasks.verdict.scope import fit_scope
@@ -32,12 +34,12 @@ def calibrate(
     All are fitted on the logits of this very variant, so that what quantisation changed is included.
 
     Args:
-        logits: of the validation part, when they are known.
+        logits: of the validation set, when they are known.
         alike: further logits and targets to fit temperature and thresholds on, of rows that a model of the same
             structure and nearly the same rows was not trained on.
 
     Returns:
-        `out`, and what was fitted: temperature, exponent, thresholds, rows, and the validation part's
+        `out`, and what was fitted: temperature, exponent, thresholds, rows, and the validation set's
         calibration before and after.
     """
     model = open_model(folder)

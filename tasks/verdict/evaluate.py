@@ -1,4 +1,4 @@
-"""Stage: the served variant on the untouched test part."""
+"""Stage: the served variant on the untouched test set."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,17 +9,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bentos.serving.model_folder import MANIFEST
 from bentos.text_classifier.decoding import Options
-from bentos.text_classifier.manifest import MANIFEST, dump
+from bentos.text_classifier.manifest import dump
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.scope import ScopeRule
 from tasks.base.errors import InputError
 from tasks.base.machine import open_model
 from tasks.base.manifests import Candidate, Dataset, Evaluation, Variant, content_of
+from tasks.base.optional import NoResult, attempt
 from tasks.base.progress import Progress, saying, silent, within
 from tasks.candidates.select import held_out
 from tasks.data.rows import Rows
-from tasks.kinds.figures import Outcome, measure, proportion
+from tasks.kinds.figures import Outcome, measure
+from tasks.kinds.intervals import proportion
 from tasks.kinds.registry import KINDS, outcome_of
 from tasks.learning.examples import read_part, rows_of
 from tasks.verdict.calibrate import calibrate, calibration_of
@@ -38,7 +41,7 @@ def evaluate(
     judged: tuple[Candidate, Dataset] | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Calibrates the variant that will be served and judges it on the test part.
+    """Calibrates the variant that will be served and judges it on the test set.
 
     `folder` receives `model`, the calibrated model folder, and `predictions.parquet`, one row a test row.
 
@@ -47,19 +50,19 @@ def evaluate(
             it was trained again with them, or judged by folds: few are left that the candidate itself did not see.
 
     Raises:
-        InputError: the test part has no rows.
+        InputError: the test set has no rows.
     """
     table = pq.read_table(dataset.test)
     if not table.num_rows:
-        raise InputError("the test part has no rows: give more data or a test source with rows of the known classes")
+        raise InputError("the test set has no rows: give more data, or a test source with known classes")
     picked_model, texts = open_model(picked.folder), Rows(dataset.validation).texts()
-    told = saying(within(progress, 0.0, 0.3), "answering the validation part")
+    told = saying(within(progress, 0.0, 0.3), "answering the validation set")
     logits = picked_model.logits(texts, told=told)
     served, fitted = calibrate(picked.folder, dataset, folder / "model", logits, _alike(candidate, judged))
     model = open_model(served)
     validation_scores = model.scores(logits)
     texts, targets = rows_of(dataset, "test", model.encoders)
-    logits = model.logits(texts, told=saying(within(progress, 0.3, 0.7), "answering the test part"))
+    logits = model.logits(texts, told=saying(within(progress, 0.3, 0.7), "answering the test set"))
     uncalibrated = msgspec.structs.replace(model.manifest, temperature=1.0, exponent=1.0)
     result = outcome_of(logits, targets, model.manifest)
     kind = KINDS[dataset.task]
@@ -73,6 +76,8 @@ def evaluate(
         lineage=model.manifest.lineage | {"data": dataset.content, "model": candidate.content},
     )
     (served / MANIFEST).write_bytes(dump(manifest))
+    left_out: dict[str, str] = {}
+    extra = table.select([name for name in table.column_names if name not in _SPLIT_COLUMNS])
     return Evaluation(
         folder=served,
         metrics=measured.figures,
@@ -80,10 +85,11 @@ def evaluate(
         confusion=_confusion(result) if kind.exclusive else [],
         calibration=fitted
         | {"before": calibration_of(outcome_of(logits, targets, uncalibrated)), "after": calibration_of(result)},
-        slices=slices(texts, result.exact, table.select([n for n in table.column_names if n not in _SPLIT_COLUMNS])),
+        slices=attempt("accuracy by kind of text", lambda: slices(texts, result.exact, extra), [], left_out),
         predictions=predictions,
-        label_errors=_label_errors(validation_scores, dataset, seed) if kind.pooled else [],
-        scope=_scope(model, logits, texts),
+        label_errors=_label_errors(validation_scores, dataset, seed, left_out) if kind.pooled else [],
+        scope=attempt("texts out of scope", lambda: _scope(model, logits, texts), {}, left_out),
+        left_out=left_out,
         majority=_majority(table),
         content=content_of(served, predictions),
     )
@@ -125,21 +131,28 @@ def _confusion(result: Outcome) -> list[list[int]]:
     return (result.actual.T @ result.predicted).toarray().astype(int).tolist()
 
 
-def _label_errors(scores: np.ndarray, dataset: Dataset, seed: int) -> list[dict[str, Any]]:
+def _label_errors(scores: np.ndarray, dataset: Dataset, seed: int, left_out: dict[str, str]) -> list[dict[str, Any]]:
     """Doubtful labels: validation rows by the served model's scores, training rows by a quick cross-validated model."""
-    labels = dataset.labels
-    texts, targets = rows_of(dataset, "validation")
-    found = rank_label_errors(texts, targets, scores, labels, "validation")
-    texts, targets, _ = next(read_part(dataset, "train", MOST_ROWS))
-    scores = cross_validated_scores(texts, targets, len(labels), seed)
-    return found + rank_label_errors(texts, targets, scores, labels, "training")
+
+    def validation() -> list[dict[str, Any]]:
+        return rank_label_errors(*rows_of(dataset, "validation"), scores, dataset.labels, "validation")
+
+    def training() -> list[dict[str, Any]]:
+        texts, targets, _ = next(read_part(dataset, "train", MOST_ROWS))
+        quick = cross_validated_scores(texts, targets, len(dataset.labels), seed)
+        return rank_label_errors(texts, targets, quick, dataset.labels, "training")
+
+    nothing: list[dict[str, Any]] = []
+    return attempt("wrong labels of validation rows", validation, nothing, left_out) + attempt(
+        "wrong labels of training rows", training, nothing, left_out
+    )
 
 
 def _scope(model: TextModel, logits: np.ndarray, texts: list[str]) -> dict[str, Any]:
     """How often the scope rule turns away texts that are known to be in scope."""
     scope = model.manifest.scope
     if scope is None:
-        return {}
+        raise NoResult("the rule would hold words of the training texts, which the privacy budget does not cover")
     outside = len(texts) - int(ScopeRule(scope).holds(logits, texts).sum())
     return {
         "method": scope.method,
@@ -150,5 +163,5 @@ def _scope(model: TextModel, logits: np.ndarray, texts: list[str]) -> dict[str, 
 
 
 def _majority(table: pa.Table) -> float:
-    """Accuracy on the test part of the best answer that is always the same."""
+    """Accuracy on the test set of the best answer that is always the same."""
     return Counter(map(str, table["label"].to_pylist())).most_common(1)[0][1] / table.num_rows

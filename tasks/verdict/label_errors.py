@@ -1,6 +1,7 @@
 """Rows whose label looks wrong, for a person to look at; none is ever changed or removed."""
 
 import warnings
+from collections import Counter
 from itertools import pairwise
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from sklearn.model_selection import KFold
 from sklearn.multiclass import OneVsRestClassifier
 
 from bentos.text_classifier.text import fold, words
+from tasks.base.optional import NoResult
 
 MOST = 200
 """Rows that are named."""
@@ -34,18 +36,33 @@ def rank_label_errors(
 
     Returns:
         text, label, suggested, confidence in the suggested label, score of the given label, part.
+
+    Raises:
+        NoResult: no label is given to some of the rows and not to others.
     """
     truths = targets.astype(bool) if targets.ndim == 2 else np.arange(len(labels)) == targets[:, None]
     several = targets.ndim == 2
-    given = [np.flatnonzero(row).tolist() for row in truths] if several else targets
     scores = scores.astype(np.float64)
-    if len(texts) < 2 or truths.any(axis=0).sum() < 2:
-        return []
+    # What every row has, or none, cannot be doubted by comparing rows.
+    compared = truths.any(axis=0) & ~truths.all(axis=0)
+    if not compared.any():
+        raise NoResult(f"all {len(texts):,} rows have the same label" + ("s" if several else ""))
+    given: Any = targets
+    likely = scores
+    if several:
+        given, likely = [np.flatnonzero(row).tolist() for row in truths[:, compared]], scores[:, compared]
+        if compared.sum() == 1:
+            # Whether they have the one label or not is one of two classes.
+            given, likely = truths[:, compared].ravel().astype(int), np.hstack([1 - likely, likely])
     with warnings.catch_warnings():
         # It warns of classes with few rows, which the report shows anyway, and of its own coming changes.
         warnings.simplefilter("ignore")
         found = find_label_issues(
-            given, scores, return_indices_ranked_by="self_confidence", multi_label=several, n_jobs=1
+            given,
+            likely,
+            return_indices_ranked_by="self_confidence",
+            multi_label=several and compared.sum() > 1,
+            n_jobs=1,
         )
     entries = []
     for row in found.tolist()[:MOST]:
@@ -64,10 +81,20 @@ def rank_label_errors(
 
 
 def cross_validated_scores(texts: list[str], targets: np.ndarray, labels: int, seed: int) -> np.ndarray:
-    """Probabilities [rows, labels] of each row by a linear model of word pairs trained on the other folds."""
+    """Probabilities [rows, labels] of each row by a linear model of word pairs trained on the other folds.
+
+    Raises:
+        NoResult: there are no other rows to learn from, or no words in common to learn by.
+    """
+    if len(texts) < 2:
+        raise NoResult("there is one row only")
+    grams, least = [_grams(text) for text in texts], 2 if len(texts) > 1000 else 1
+    if max(Counter(gram for own in grams for gram in set(own)).values(), default=0) < least:
+        raise NoResult("the texts have no words in common" if least > 1 else "the texts have no words")
     truths = targets.astype(int) if targets.ndim == 2 else (np.arange(labels) == targets[:, None]).astype(int)
-    bags = TfidfVectorizer(analyzer=cast(Any, _grams), sublinear_tf=True, min_df=2 if len(texts) > 1000 else 1)
-    features = bags.fit_transform(texts)
+    # The grams are cut already.
+    bags = TfidfVectorizer(analyzer=cast(Any, list), sublinear_tf=True, min_df=least)
+    features = bags.fit_transform(grams)
     scores = np.zeros(truths.shape)
     for train, rest in KFold(min(_FOLDS, len(texts)), shuffle=True, random_state=seed).split(texts):
         model = OneVsRestClassifier(
@@ -76,9 +103,9 @@ def cross_validated_scores(texts: list[str], targets: np.ndarray, labels: int, s
         # A label without a row in these folds cannot be learned from them, and gets no probability.
         known = np.flatnonzero(truths[train].any(axis=0) & ~truths[train].all(axis=0))
         if len(known):
-            scores[np.ix_(rest, known)] = model.fit(features[train], truths[train][:, known]).predict_proba(
-                features[rest]
-            )
+            found = model.fit(features[train], truths[train][:, known]).predict_proba(features[rest])
+            # Of one label alone it gives the probability of its absence, too.
+            scores[np.ix_(rest, known)] = found[:, -len(known) :]
     return scores if targets.ndim == 2 else scores / np.maximum(scores.sum(axis=1, keepdims=True), 1e-12)
 
 

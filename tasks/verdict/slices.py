@@ -10,8 +10,9 @@ import pyarrow as pa
 from scipy.stats import hypergeom
 
 from tasks.base.manifests import Figure
+from tasks.base.optional import NoResult
 from tasks.data.profile import script_shares
-from tasks.kinds.figures import proportion
+from tasks.kinds.intervals import proportion
 
 MOST_VALUES = 20
 """Of an extra column; further values are gathered under 'other'."""
@@ -30,6 +31,9 @@ def slices(texts: Sequence[str], correct: np.ndarray, extra: pa.Table) -> list[d
     Args:
         correct: bool [rows].
         extra: the extra columns of the same rows.
+
+    Raises:
+        NoResult: nothing tells the rows apart.
     """
     parts = {"length": _lengths(texts), "script": _by_value([main_script(text) for text in texts])}
     parts |= {name: _values(extra[name].to_pylist()) for name in extra.column_names}
@@ -45,6 +49,8 @@ def slices(texts: Sequence[str], correct: np.ndarray, extra: pa.Table) -> list[d
                 {"slice": name, "value": value, "rows": int(inside.sum())}
                 | {"accuracy": share.model_dump(), "lower": is_lower}
             )
+    if not found:
+        raise NoResult(f"there are no two kinds of text with {_LEAST_ROWS} rows each")
     return found
 
 

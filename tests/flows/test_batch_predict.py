@@ -11,7 +11,7 @@ from flows.batch_predict import BatchPredictConfig, batch_predict_flow
 from flows.console import Console, shown_on
 from tasks.base.errors import InputError
 from tasks.data.sealed_files import MAGIC, seal_file
-from tests.bentos.model_folder import WORDS, grams_folder, sentence
+from tests.bentos.text_classifier.model_folder import WORDS, grams_folder, sentence
 from tests.tasks.keys import key_file
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

@@ -71,3 +71,13 @@ def test_every_finding_is_a_line(capsys, monkeypatch):
     monkeypatch.setattr(doctor, "CHECKS", (lambda: iter([(True, "fine"), (False, "broken")]),))
     assert doctor.main() == 1
     assert capsys.readouterr().out == "ok   fine\nBAD  broken\n"
+
+
+def test_telemetry_that_somebody_left_on_is_named_by_library_and_variable(monkeypatch):
+    assert all(good for good, _ in doctor.telemetry())
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
+    monkeypatch.delenv("DO_NOT_TRACK")
+    assert [text for good, text in doctor.telemetry() if not good] == [
+        "onnxruntime may send telemetry by ORT_DISABLE_TELEMETRY=0: set ORT_DISABLE_TELEMETRY=1",
+        "prefect may send telemetry by DO_NOT_TRACK=None: set PREFECT_SERVER_ANALYTICS_ENABLED=false, DO_NOT_TRACK=1",
+    ]

@@ -1,9 +1,13 @@
 import json
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
 from flows import environment
+from tests.conftest import ROOT
 
 
 def test_what_a_person_has_set_stays(monkeypatch, tmp_path):
@@ -26,7 +30,7 @@ def test_child_processes_elsewhere_find_the_same_folders(monkeypatch, tmp_path):
 
 def test_prefect_s_home_is_made_with_the_folders_above_it(monkeypatch, tmp_path):
     monkeypatch.setenv("MODEL_SERVICE_STATE", str(tmp_path / "a" / "b"))
-    environment.prepare({})
+    environment.make_home()
     assert (tmp_path / "a" / "b" / "prefect").is_dir()
 
 
@@ -74,3 +78,21 @@ def test_another_program_on_the_port_of_a_dead_server_is_not_asked(monkeypatch, 
         assert environment.kept_server() is None
         with pytest.raises(TimeoutError):
             stranger.accept()
+
+
+@pytest.mark.parametrize("command", [["flows.retrain", "--source", "x.csv"], ["flows.system", "up"], ["flows.doctor"]])
+def test_a_state_folder_that_cannot_be_written_is_one_message(tmp_path, command):
+    (tmp_path / "file").write_text("")
+    state = tmp_path / "file" / "state"
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env=environ | {"MODEL_SERVICE_STATE": str(state)},
+        capture_output=True,
+        text=True,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == (1 if command == ["flows.doctor"] else 2), said
+    assert f"cannot be written: {tmp_path / 'file'} is a file, not a folder" in said
+    assert "Traceback" not in said

@@ -12,6 +12,7 @@ import yaml
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.utilities.templating import apply_values, find_placeholders
 
+from bentos import telemetry
 from tests.conftest import ROOT
 
 KNOWN = Path(prefect.__file__).parent / "server/api/collections_data/views/aggregate-worker-metadata.json"
@@ -73,3 +74,8 @@ def test_the_defaults_are_of_their_own_types_and_keep_the_state_on_the_volume(te
     filled = json.dumps(apply_values(template["job_configuration"], values, remove_notset=False))
     assert values["env"]["MODEL_SERVICE_STATE"] == "/state"
     assert "model-as-a-service-state" in filled
+
+
+def test_no_library_in_a_job_sends_telemetry(template: dict[str, Any]) -> None:
+    # A job imports Prefect before anything of ours.
+    assert telemetry.variables().items() <= defaults(template)["env"].items()

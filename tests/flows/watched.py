@@ -10,17 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bentos.text_classifier.decoding import Options
+from bentos.text_classifier.feedback import FeedbackRecord
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.prediction_log import PredictionLog
-from bentos.text_classifier.records import FeedbackRecord
-from bentos.text_classifier.settings import ServiceSettings
+from bentos.text_classifier.settings import Settings
 from tasks.base.files import write_whole
 from tasks.base.manifests import Dataset, Profile
 from tasks.base.settings import ServeSettings
 from tasks.deployment.supervisor.record import LIVE, Live, Version
 from tasks.release.package import bento_model
 from tasks.watching.drift import reference_statistics
-from tests.bentos.model_folder import WORDS, grams_folder, sentence
+from tests.bentos.text_classifier.model_folder import WORDS, grams_folder, sentence
 
 LABELS = list(WORDS)
 STRANGE = ["Пожалуйста, верните мои деньги " + "!" * number for number in range(100)]
@@ -50,7 +50,7 @@ def make_live(state: Path, bento: Path) -> None:
 def ask(state: Path, bento: Path, asked: list[str]) -> None:
     """Records the version's answers to `asked`."""
     model = TextModel.load(bento_model(bento))
-    log = PredictionLog(state / "records", model, "v1", ServiceSettings())
+    log = PredictionLog(state / "records", model, "v1", Settings())
     answers = model.predict(asked)
     for number, answer in enumerate(answers):
         answer.id = str(number)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.base.manifests import Candidate, Dataset, Optimised, Profile, Variant
-from tests.bentos.model_folder import WORDS, grams_folder, sentence
+from tests.bentos.text_classifier.model_folder import WORDS, grams_folder, sentence
 
 LABELS = list(WORDS)
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from bentos.text_classifier.keys import new_key
+from bentos.serving.sealing.keys import new_key
 
 
 def key_file(path: Path) -> str:

@@ -7,6 +7,7 @@ A row that cannot be used travels in the same stream with the reason it cannot.
 import importlib
 import pkgutil
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,10 @@ from tasks.base.settings import SourceSettings
 
 _USER = re.compile(r"(?<=://)(?:[^/:@]*:[^@]*|[^/@]*)@(?:[^/@]*@)*")
 _SECRET = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key|sig|odbc_connect)[^=&]*=)[^&]*", re.IGNORECASE)
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtKMGT])i?[bB]\s*")
+_USUAL_MEMORY = 2e9
+_BYTES_A_CHARACTER = 32
 
 OWN_COLUMNS = ("text", "label", "form", "source", "line", "reason")
 
@@ -36,11 +41,24 @@ class Reading:
     text_column: str = "text"
     label_column: str = "label"
     notes: list[str] = field(default_factory=list)
+    counted: Counter[str] = field(default_factory=Counter)
 
     def note(self, text: str) -> None:
         """Keeps something a person should know, once."""
         if text not in self.notes:
             self.notes.append(text)
+
+    def told(self) -> list[str]:
+        """The notes, and how often what was `counted` was met, which is known when all is read."""
+        return [*self.notes, *(f"{count:,} {what}" for what, count in self.counted.items())]
+
+    @property
+    def longest_line(self) -> int:
+        """Characters of a line, or of a row, that are held: a copy for each step still fits into the memory."""
+        found = _SIZE.fullmatch(self.settings.memory)
+        # What is no size is refused where the memory is set.
+        size = float(found[1]) * 1000 ** ("kmgt".index(found[2].lower()) + 1) if found else _USUAL_MEMORY
+        return int(size / _BYTES_A_CHARACTER)
 
     @property
     def schema(self) -> pa.Schema:
@@ -107,3 +125,15 @@ def source_of(name: str) -> Source:
         if source.claims(name):
             return source
     raise InputError(f"{name!r} is no source: give a file, folder, glob, `-`, URL, or `docstrings`.")
+
+
+def columns_of(settings: SourceSettings, scratch: Path) -> tuple[str, str]:
+    """The columns of texts and of labels, found as a reading finds them; only the first rows are read.
+
+    Raises:
+        InputError: there is no such source, or its columns cannot be told.
+    """
+    reading = Reading(settings, scratch)
+    for _ in source_of(settings.source).read(reading):
+        break
+    return reading.text_column, reading.label_column

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.data.sources import Reading
+from tasks.data.sources.appearance import marked_out
 from tasks.data.sources.spans import read_spans
 
 BATCH_ROWS = 20_000
@@ -22,12 +23,14 @@ _FOREIGN = "bytes that are not of the file's encoding"
 class Batcher:
     """Collects rows and gives them back as bounded batches.
 
-    `source` is the name under which the rows' file is shown.
+    `source` is the name under which the rows' file is shown. `mark` names what column the marks of `add` are of.
     """
 
-    def __init__(self, reading: Reading, source: str) -> None:
+    def __init__(self, reading: Reading, source: str, mark: str | None = None) -> None:
         self.schema = reading.schema
         self.source = source
+        self._counted = reading.counted
+        self._mark = mark
         self._extra_count = len(reading.settings.extra_columns)
         self._empty()
 
@@ -35,8 +38,16 @@ class Batcher:
         self._columns: tuple[list[Any], ...] = tuple([] for _ in range(5 + self._extra_count))
         self._characters = 0
 
-    def add(self, line: int, text: Any, label: Any, extra: tuple[Any, ...] = ()) -> None:
-        """Keeps one row, with one value an extra column; what is no text or label makes it a rejected one."""
+    def add(self, line: int, text: Any, label: Any, *more: Any) -> None:
+        """Keeps one row; what is no text or label makes it a rejected one. A row marked as none is counted only.
+
+        Args:
+            more: a value for each extra column, then the mark where there is one; see `Columns.chosen`.
+        """
+        extra = more[: self._extra_count] if more else (None,) * self._extra_count
+        if self._mark is not None and marked_out(self._mark, more[-1]):
+            self._counted[f"rows marked as rejected or skipped (column {self._mark!r}) were left out"] += 1
+            return
         string, wrong = text_of(text)
         name, form, wrong_label = label_of(label)
         if form == "spans":
@@ -78,9 +89,11 @@ class Batcher:
 
 
 def text_of(value: Any) -> tuple[str | None, str | None]:
-    """A value as text, or the reason why it is none. Numbers keep their spelling; null is a missing text."""
+    """A value as text, or the reason why it is none. Numbers keep their spelling; null and NaN are missing texts."""
     if value is None or isinstance(value, str):
         return value, None
+    if _is_nan(value):
+        return None, None
     if isinstance(value, bool):
         return str(value).lower(), None
     if isinstance(value, (list, dict, tuple)):
@@ -88,6 +101,11 @@ def text_of(value: Any) -> tuple[str | None, str | None]:
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape"), None
     return str(value), None
+
+
+def _is_nan(value: Any) -> bool:
+    """Whether a value is NaN, of Python, NumPy or decimal: nothing else is unlike itself."""
+    return not isinstance(value, (list, tuple, dict, bytes)) and bool(value != value)
 
 
 def label_of(value: Any) -> tuple[str | None, str | None, str | None]:
@@ -99,6 +117,8 @@ def label_of(value: Any) -> tuple[str | None, str | None, str | None]:
     if isinstance(value, (list, tuple)):
         if any(isinstance(entry, dict) for entry in value):
             return None, "spans", None
+        if value and all(entry is None or _is_nan(entry) for entry in value):
+            return None, None, None
         names = [text_of(entry) for entry in value]
         if any(name is None or wrong for name, wrong in names):
             return None, None, "a list of labels that holds something else"

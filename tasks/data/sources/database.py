@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tasks.base.errors import InputError
 from tasks.data.sources import Reading, register, shown
 from tasks.data.sources.batches import BATCH_ROWS, Batcher
-from tasks.data.sources.columns import find_columns
+from tasks.data.sources.columns import SAMPLE_ROWS, find_columns
 
 _DIALECTS = re.compile(r"(sqlite|postgresql|mysql|mariadb|oracle|mssql|duckdb|snowflake|bigquery|redshift)(\+\w+)?://")
 
@@ -41,11 +42,11 @@ class Database:
                 )
                 if not result.returns_rows:
                     raise InputError(f"{name}: the query returns no rows; give a SELECT.")
-                columns = find_columns(list(result.keys()), settings, name)
-                reading.text_column, reading.label_column = columns.text_name, columns.label_name
-                batcher = Batcher(reading, name)
-                for line, row in enumerate(result, start=1):
-                    batcher.add(line, row[columns.text], row[columns.label], tuple(row[i] for i in columns.extra))
+                head = list(islice(result, SAMPLE_ROWS))
+                columns = find_columns(list(result.keys()), reading, name, head)
+                batcher = Batcher(reading, name, columns.mark_name)
+                for line, row in enumerate(chain(head, result), start=1):
+                    batcher.add(line, *(row[place] for place in columns.chosen))
                     if batcher.full():
                         yield from batcher.flush()
                 yield from batcher.flush()

@@ -54,7 +54,7 @@ class Docstrings:
             if source != batcher.source:
                 yield from batcher.flush()
                 batcher.source = source
-            batcher.add(line, text, library, tuple(None for _ in reading.settings.extra_columns))
+            batcher.add(line, text, library, *(None for _ in reading.settings.extra_columns))
         yield from batcher.flush()
 
 

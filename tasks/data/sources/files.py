@@ -1,19 +1,22 @@
 """Files: one, a folder, a glob, standard input, or anywhere fsspec reaches."""
 
+import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import fsspec
 import pyarrow as pa
 
 from tasks.base.errors import InputError
 from tasks.data.sources import Reading, register, shown
-from tasks.data.sources.formats import conll, delimited, json_rows, parquet
-from tasks.data.sources.opening import File, detect_encoding, open_bytes, open_text
+from tasks.data.sources.encodings import detect_encoding
+from tasks.data.sources.formats import START_BYTES, START_CHARACTERS, binary_format, binary_formats, text_format
+from tasks.data.sources.opening import File, open_bytes, open_text
 
-_TextFormat = Callable[[File, str, Reading], Iterator[pa.RecordBatch]]
+_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
 class Files:
@@ -56,10 +59,24 @@ def find_files(source: str, scratch: Path, key: str | None = None) -> list[File]
     if not found:
         raise InputError(f"{shown(source)}: there is no such file, or the folder holds none; check the path.")
     local = "://" not in source
+    # Of the path before the folder, or before what a glob leaves open, nothing says what is in the file.
+    stem = re.split(r"[*?\[]", path)[0]
     return [
-        File(_near(name) if local else shown(system.unstrip_protocol(name)), name, system, key)
+        File(
+            _near(name) if local else shown(system.unstrip_protocol(name)),
+            name,
+            system,
+            key,
+            _partition(name.removeprefix(stem if len(found) > 1 or name != path else name)),
+        )
         for name in sorted(found)
     ]
+
+
+def _partition(inside: str) -> dict[str, str | None]:
+    """The columns that folders called NAME=VALUE stand for, as Hive, Spark and Arrow write them."""
+    pairs = (part.split("=", 1) for part in inside.split("/")[:-1] if "=" in part)
+    return {unquote(name): None if value == _NULL_PARTITION else unquote(value) for name, value in pairs if name}
 
 
 def _near(path: str) -> str:
@@ -82,29 +99,21 @@ def _standard_input(scratch: Path, key: str | None) -> File:
 def read_file(file: File, reading: Reading) -> Iterator[pa.RecordBatch]:
     """The rows of one file, whose format its content tells (its name only where the content leaves it open)."""
     with open_bytes(file) as stream:
-        start = stream.read(4)
-    if start == parquet.MAGIC:
-        yield from parquet.read(file, reading)
+        start = stream.read(START_BYTES)
+    if found := binary_format(start):
+        yield from found.read(file, reading)
         return
     if not start:
         raise InputError(f"{file.name} is empty; it needs a header such as text,label and one row a line.")
-    if "parquet" in file.suffixes:
-        raise InputError(f"{file.name} is no Parquet file, or its beginning is lost; copy it again.")
-    encoding, note = detect_encoding(file)
+    for kind in binary_formats():
+        if set(kind.suffixes) & set(file.suffixes):
+            raise InputError(f"{file.name} is no {kind.name}, or its beginning is lost; copy it again.")
+    encoding, note = detect_encoding(file, reading.settings.encoding)
     if note:
         reading.note(note)
-    yield from _text_format(file, encoding)(file, encoding, reading)
-
-
-def _text_format(file: File, encoding: str) -> _TextFormat:
     with open_text(file, encoding) as text:
-        start = text.read(4096).lstrip("\ufeff \t\r\n")
-    named_json = any(suffix in ("json", "jsonl", "ndjson") for suffix in file.suffixes)
-    if named_json or start.startswith("{") or (start.startswith("[") and start[1:].lstrip().startswith("{")):
-        return json_rows.read
-    if conll.looks_tagged(file, start):
-        return conll.read
-    return delimited.read
+        beginning = text.read(START_CHARACTERS).lstrip("\ufeff \t\r\n")
+    yield from text_format(file, beginning).read(file, encoding, reading)
 
 
 register(Files())

@@ -1,18 +1,16 @@
 """Opening one file wherever it lies: unsealed and unpacked by its first bytes, decoded by what it turns out to be."""
 
 import bz2
-import codecs
 import gzip
 import io
 import lzma
-import re
+import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any
 
-import charset_normalizer
 import fsspec
 import zstandard
 
@@ -20,7 +18,8 @@ from tasks.base.errors import InputError
 from tasks.data.sealed_files import opened_when_sealed
 
 _CHUNK = 1 << 20
-_SAMPLE = 1 << 16
+_EXCERPT = 200
+_START = 64
 _COMPRESSED: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
     b"(\xb5/\xfd": lambda stream: io.BufferedReader(_Zstandard(stream), _CHUNK),
@@ -28,21 +27,17 @@ _COMPRESSED: dict[bytes, Callable[[Any], Any]] = {
     b"\xfd7zXZ\x00": lzma.LZMAFile,
 }
 _FOREIGN = {
-    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save the sheet as CSV",
-    b"\xd0\xcf\x11\xe0": "an old spreadsheet or document; save it as CSV",
     b"%PDF": "a PDF document; save its table as CSV",
     b"\x89PNG": "an image",
     b"\xff\xd8\xff": "an image",
     b"SQLite format 3\x00": "an SQLite database; name it as sqlite:///PATH with --query",
-}
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_FOREIGN_BYTES = re.compile("[\udc80-\udcff]+")
+    b"version https://git-lfs": "a Git LFS pointer, which stands for the file; get the file itself with `git lfs pull`",
+    b"FEA1": "a Feather file of version 1; write it again with version 2, or as Parquet",
+    b"\x93NUMPY": "a NumPy array; save the table as Parquet or CSV",
+    **{bytes((0x80, version)): "a Python pickle, which may run code when it is read; save the table as Parquet"
+       for version in range(2, 6)},
+}  # fmt: skip
+_PAGES = (b"<!doctype html", b"<html", b"<head", b"<?xml")
 _BROKEN = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 
 
@@ -51,12 +46,18 @@ class File:
     """A file of a source: `name` is shown to people, `path` lies in the fsspec file system `system`.
 
     `key` is the source of the key that opens it where it is sealed; what the environment names when None.
+    `partition` are columns whose value is one for the whole file, since its folder is called NAME=VALUE.
     """
 
     name: str
     path: str
     system: fsspec.AbstractFileSystem
     key: str | None = None
+    partition: dict[str, str | None] = field(default_factory=dict)
+
+    def beside(self, names: Collection[str]) -> dict[str, str | None]:
+        """Columns of the partition that are none of the file's own."""
+        return {name: value for name, value in self.partition.items() if name not in names}
 
     @property
     def suffixes(self) -> list[str]:
@@ -75,11 +76,10 @@ def open_bytes(file: File) -> Iterator[IO[bytes]]:
             file.system.open(file.path, "rb") as stored,
             opened_when_sealed(stored, file.name, file.key) as raw,  # type: ignore[arg-type]
         ):
-            start = raw.read(16)
+            start = raw.read(_START)
             raw.seek(0)
-            for magic, kind in _FOREIGN.items():
-                if start.startswith(magic):
-                    raise InputError(f"{file.name} is {kind}.")
+            if foreign := _foreign(start):
+                raise InputError(f"{file.name} is {foreign}.")
             wrap = next((wrap for magic, wrap in _COMPRESSED.items() if start.startswith(magic)), None)
             if wrap is None:
                 yield raw
@@ -88,6 +88,13 @@ def open_bytes(file: File) -> Iterator[IO[bytes]]:
                     yield unpacked
     except _BROKEN as error:
         raise InputError(f"{file.name} cannot be read: {_why(error)}.") from error
+
+
+def _foreign(start: bytes) -> str | None:
+    """What a file is that begins like this and holds no table, and what to do; None when it may hold one."""
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_PAGES):
+        return "a page or document (HTML or XML), such as the page of a log-in; download the file itself"
+    return next((kind for magic, kind in _FOREIGN.items() if start.startswith(magic)), None)
 
 
 def _why(error: BaseException) -> str:
@@ -138,60 +145,38 @@ class _Zstandard(io.RawIOBase):
         return b"".join(pieces)
 
 
-def detect_encoding(file: File) -> tuple[str, str | None]:
-    """(encoding, note) of a text file: by its mark, else UTF-8 when all of it is, else the likeliest.
-
-    The whole file is read once, in pieces: what is not UTF-8 may stand far behind the beginning.
-    A few bytes that are not UTF-8 in a file that otherwise is do not change its encoding.
-    """
-    with open_bytes(file) as stream:
-        start = stream.read(_SAMPLE)
-        for mark, encoding in _MARKS:
-            if start.startswith(mark):
-                return encoding, None
-        if wide := _unmarked_utf16(start):
-            return wide, f"{file.name}: read as {wide.upper()}, assumed from its zero bytes"
-        decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-        foreign = characters = 0
-        sample = b""
-        chunk = start
-        while chunk:
-            text = decoder.decode(chunk)
-            if not text.isascii():
-                characters += len(text) - len(text.encode("ascii", "ignore"))
-                if bad := sum(map(len, _FOREIGN_BYTES.findall(text))):
-                    foreign += bad
-                    sample += b"\n".join(line for line in chunk.split(b"\n") if not line.isascii())[:_SAMPLE]
-            if len(sample) >= 4 * _SAMPLE:
-                break
-            chunk = stream.read(_CHUNK)
-    if foreign <= 0.05 * characters:
-        return "utf-8", None
-    return _likeliest(file, sample)
+class Overlong(str):
+    """The beginning of a line that is longer than may be held."""
 
 
-def _unmarked_utf16(start: bytes) -> str | None:
-    """UTF-16 without its mark: line ends of two bytes, and zeros on one side of the pairs only."""
-    even, odd = start[0::2].count(0), start[1::2].count(0)
-    if b"\n\0" in start and odd > len(start) / 200 and even <= odd / 20:
-        return "utf-16-le"
-    if b"\0\n" in start and even > len(start) / 200 and odd <= even / 20:
-        return "utf-16-be"
-    return None
+class Text:
+    """A file's characters; its lines are of `longest` characters at most, a longer one comes as `Overlong`."""
 
+    def __init__(self, text: IO[str], longest: int) -> None:
+        self._text = text
+        self.longest = longest
+        self.read = text.read
 
-def _likeliest(file: File, sample: bytes) -> tuple[str, str]:
-    best = charset_normalizer.from_bytes(sample).best()
-    if best is None:
-        raise InputError(f"{file.name}: its encoding cannot be told; save it as UTF-8.")
-    # GB18030 contains GBK and GB2312; the wider one reads every such file.
-    encoding = "gb18030" if best.encoding in ("gb2312", "gbk", "gb18030", "hz") else best.encoding
-    return encoding, f"{file.name}: read as {encoding.upper()}, assumed since it is not UTF-8"
+    def __iter__(self) -> Iterator[str]:
+        readline, longest = self._text.readline, self.longest
+        while line := readline(longest + 1):
+            if len(line) > longest and line[-1] not in "\r\n":
+                beginning = Overlong(line[:_EXCERPT])
+                while line and line[-1] not in "\r\n":
+                    line = readline(_CHUNK)
+                yield beginning
+            else:
+                yield line
 
 
 @contextmanager
-def open_text(file: File, encoding: str) -> Iterator[IO[str]]:
-    """The file's characters, line ends as they are; bytes foreign to `encoding` become lone surrogates."""
-    errors = "surrogateescape" if encoding.startswith(("utf-8", "gb", "cp", "iso", "latin")) else "replace"
+def open_text(file: File, encoding: str, longest: int = sys.maxsize - 1) -> Iterator[Text]:
+    """The file's characters, line ends as they are; bytes foreign to `encoding` become lone surrogates.
+
+    Args:
+        longest: characters of a line that are held at most.
+    """
+    # These have bytes below 128 that are no characters, which no surrogate stands for.
+    errors = "replace" if encoding.startswith(("utf-16", "utf-32", "utf-7", "hz", "iso2022")) else "surrogateescape"
     with open_bytes(file) as stream, io.TextIOWrapper(stream, encoding, errors, newline="") as text:  # type: ignore[arg-type]
-        yield text
+        yield Text(text, longest)

@@ -2,7 +2,7 @@
 
     guardian ── holds the listening socket, starts the supervisor again when it dies
        └─ supervisor ── swaps versions, watches the workers, answers commands
-            ├─ worker ── `python -m bentos.text_classifier.worker`, from the bento's own source
+            ├─ worker ── `python -m bentos.serving.worker`, from the bento's own source
             └─ worker
 
 All three inherit one listening socket, so the port stays open whichever of them is killed, and a new

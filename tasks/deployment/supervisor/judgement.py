@@ -15,7 +15,7 @@ series). A stage is passed at `requests` pairs.
 
 from collections.abc import Sequence
 
-from bentos.text_classifier.relay import Pair
+from bentos.serving.observations import Pair
 from tasks.base.settings import RolloutSettings
 
 FIRST_LOOK = 25
@@ -79,7 +79,7 @@ def _fault(pairs: Sequence[Pair], settings: RolloutSettings, level: float) -> st
     worse = sum(pair.own_ok and not pair.other_ok for pair in pairs)
     better = sum(pair.other_ok and not pair.own_ok for pair in pairs)
     if worse and _at_least(worse, worse + better, 0.5) < level:
-        return f"it failed {worse} requests that the live version answered (the live one {better} of its)"
+        return f"it failed {worse} requests that the live version answered (the reverse: {better})"
     timed = [pair for pair in pairs if pair.own_ok and pair.other_ok]
     slow = sum(pair.other_ms > settings.max_slowdown * pair.own_ms + WAY_MS for pair in timed)
     if slow and _at_least(slow, len(timed), 0.5) < level:

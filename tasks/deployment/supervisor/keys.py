@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from bentos.text_classifier.api_keys import SCOPES, ApiKey, ApiScope, dump_keys, new_token, read_keys
+from bentos.serving.guard.api_keys import SCOPES, ApiKey, ApiScope, dump_keys, new_token, read_keys
 from tasks.base.errors import InputError, PipelineError
 from tasks.base.files import write_whole
 from tasks.base.state import open_state, state_folder

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from bentos.text_classifier.relay import Rule
+from bentos.serving.observations import Rule
 from tasks.base.errors import DeploymentError, InputError
 from tasks.deployment.supervisor import control, guardian, processes
 from tasks.deployment.supervisor.listener import open_listener, take_over
@@ -52,10 +52,15 @@ def start_live(state: Path, host: str, port: int) -> dict[str, Any]:
     """Serves the live version in the background; returns once all of its workers answer.
 
     Raises:
-        InputError: nothing was ever deployed.
+        InputError: nothing was ever deployed, or the live version's bento is gone.
         DeploymentError: the port is taken, or the version does not come up.
     """
     live = required_live(state)
+    if not live.version.there:
+        raise InputError(
+            f"the bento of the live version, {live.version.tag}, is gone from {live.version.path}: "
+            "return to an earlier one (python -m flows.rollback) or retrain (make retrain)"
+        )
     start(state, host, port)
     until = time.monotonic() + READY_SECONDS
     while time.monotonic() < until:

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bentos.text_classifier.manifest import KEY_VARIABLE
-from bentos.text_classifier.network import (
+from bentos.serving.guard.network import (
     API_KEYS_VARIABLE,
     CERTIFICATE_KEY_VARIABLE,
     CERTIFICATE_VARIABLE,
@@ -18,6 +17,7 @@ from bentos.text_classifier.network import (
     ENVELOPES_VARIABLE,
     is_loopback,
 )
+from bentos.serving.model_folder import KEY_VARIABLE
 from tasks.base.errors import InputError
 from tasks.base.settings import SecuritySettings
 from tasks.deployment.supervisor import control, keys
@@ -47,11 +47,15 @@ def environment(security: SecuritySettings, state: Path, role: Role) -> dict[str
     return told
 
 
-def verified(command: list[str], version: Version) -> list[str]:
-    """The command, behind the check of the bento's signature where one is asked for; see `verified.py`."""
+def inside(command: list[str], version: Version) -> list[str]:
+    """The command in the bento's source, behind the check of its signature where one is asked for; see `verified.py`.
+
+    The process itself goes there: where the bento is gone it ends with the reason in its log, like any other that does
+    not come up, and who launched it lives on.
+    """
     trusted = version.security.trusted
     if trusted is None:
-        return command
+        return ["sh", "-c", 'cd "$0" && exec "$@"', str(version.path / "src"), *command]
     by = str(trusted) if isinstance(trusted, Path) else trusted.model_dump_json()
     return [sys.executable, "-m", "tasks.deployment.supervisor.verified", by, version.tag, str(version.path), *command]
 

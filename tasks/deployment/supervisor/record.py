@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from bentos.text_classifier.appending import append, whole_lines
+from bentos.serving.records.appending import append, whole_lines
 from tasks.base.errors import DeploymentError
 from tasks.base.files import write_whole
 from tasks.base.manifests import Package, Record
@@ -33,6 +33,7 @@ class Version(Record):
     content: str
     serve: ServeSettings
     security: SecuritySettings = SecuritySettings()
+    made_of: str = ""
 
     @classmethod
     def of(
@@ -41,7 +42,19 @@ class Version(Record):
         serve: ServeSettings,
         security: SecuritySettings = SecuritySettings(),  # noqa: B008 (frozen)
     ) -> "Version":
-        return cls(tag=package.tag, path=package.path, content=package.content, serve=serve, security=security)
+        return cls(
+            tag=package.tag,
+            path=package.path,
+            content=package.content,
+            serve=serve,
+            security=security,
+            made_of=package.made_of,
+        )
+
+    @property
+    def there(self) -> bool:
+        """Whether its bento still lies in the store."""
+        return self.path.is_dir()
 
 
 class Live(Record):
@@ -69,13 +82,15 @@ def read_live(state: Path) -> Live | None:
     """The live version and those before it; None when nothing was ever deployed.
 
     Raises:
-        DeploymentError: `live.json` is damaged.
+        DeploymentError: `live.json` is damaged, or cannot be read.
     """
     file = state / LIVE
     try:
         return Live.model_validate_json(file.read_bytes())
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise DeploymentError(f"{file} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         raise DeploymentError(
             f"{file} is damaged ({error.errors()[0]['msg']}): remove it and deploy again, or restore it from a copy"

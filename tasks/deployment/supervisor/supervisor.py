@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from bentos.text_classifier.cpus import share
-from bentos.text_classifier.relay import Rule
+from bentos.serving.cpus import share
+from bentos.serving.observations import Rule
 from tasks.base.errors import DeploymentError
 from tasks.deployment.supervisor import control, guardian, processes, watch
 from tasks.deployment.supervisor.listener import address, url_of
@@ -93,9 +93,10 @@ class Supervisor:
 
     def _stand_by(self, version: Version) -> Standby | None:
         """Starts the live version's standby for the first minutes of `version`."""
-        if self.version is None or self.version.tag == version.tag or not version.serve.rollout.watch_minutes:
+        before = self.version
+        if before is None or before.tag == version.tag or not before.there or not version.serve.rollout.watch_minutes:
             return None
-        return Standby(self.version, self.state, {worker.pid for worker in self.workers})
+        return Standby(before, self.state, {worker.pid for worker in self.workers})
 
     async def _watch_over(self, version: Version, before: Version, standby: Standby) -> None:
         restarts = self.restarts

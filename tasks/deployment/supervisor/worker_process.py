@@ -9,17 +9,18 @@ import time
 from pathlib import Path
 from typing import IO
 
-from bentos.text_classifier.cpus import share
-from bentos.text_classifier.process import ALLOCATOR
-from bentos.text_classifier.relay import RULE_VARIABLE
+from bentos.serving.cpus import share
+from bentos.serving.process import ALLOCATOR
+from bentos.serving.relay import RULE_VARIABLE
 from tasks.base.state import ROOT
 from tasks.base.upkeep import trim_logs
 from tasks.deployment.supervisor import protection
 from tasks.deployment.supervisor.control import folder
 from tasks.deployment.supervisor.processes import Role, marked
 from tasks.deployment.supervisor.record import Version
+from tasks.release.package import bento_kind
 
-MODULE = "bentos.text_classifier.worker"
+MODULE = "bentos.serving.worker"
 _LOG_BYTES = 5_000_000
 
 
@@ -36,20 +37,21 @@ def launch(
     What is no `worker` answers nobody on its own account, and counts and records nothing.
     """
     _, threads = share(version.serve.workers, version.serve.threads)
-    command = [sys.executable, "-m", MODULE, *place, "--bento", version.tag, "--threads", str(threads)]
+    program = [sys.executable, "-m", MODULE, bento_kind(version.path)]
+    command = [*program, *place, "--bento", version.tag, "--threads", str(threads)]
     environment = ALLOCATOR | marked(state, role, version.tag)
     # A bento is signed: nothing may be written into it, compiled code neither.
     environment["PYTHONPYCACHEPREFIX"] = str(folder(state) / "pycache")
     if role == "worker":
-        environment["TEXT_CLASSIFIER_COUNTERS"] = str(folder(state) / "counters")
-        environment["TEXT_CLASSIFIER_RECORDS"] = str(state / "records")
+        environment["MODEL_SERVICE_COUNTERS"] = str(folder(state) / "counters")
+        environment["MODEL_SERVICE_RECORDS"] = str(state / "records")
         environment[RULE_VARIABLE] = str(folder(state) / "relay.json")
-    for name in ("PYTHONPATH", "TEXT_CLASSIFIER_MODEL"):
+    for name in ("PYTHONPATH", "MODEL_SERVICE_MODEL"):
         environment.pop(name, None)  # code and model are the bento's own
     environment |= protection.environment(version.security, state, role)
     return subprocess.Popen(
-        protection.verified(command, version),
-        cwd=ROOT if version.security.trusted else version.path / "src",
+        protection.inside(command, version),
+        cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=log,

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bentos.text_classifier.manifest import GRAPH, MANIFEST
+from bentos.serving.model_folder import MANIFEST
+from bentos.text_classifier.manifest import GRAPH
 from bentos.text_classifier.model import TextModel
 from tasks.base.errors import InputError, PipelineError
 from tasks.base.manifests import Converted, Evaluation, Record
@@ -75,34 +76,34 @@ def parse(pairs: tuple[str, ...]) -> list[tuple[str, Path]]:
     return parsed
 
 
-def export(kind: str, folder: Path, converted: Converted, evaluation: Evaluation) -> Exported:
-    """Writes the model below `folder` in the form `kind`, loads it again and compares its answers.
+def export(kind: str, target: Path, converted: Converted, evaluation: Evaluation) -> Exported:
+    """Writes the model below `target` in the form `kind`, loads it again and compares its answers.
 
     A versioned form gets the next number there; another one replaces what an earlier export left.
 
     Raises:
-        InputError: `folder` cannot be written.
+        InputError: `target` cannot be written.
         PipelineError: what was written does not load, or answers otherwise.
     """
     form = forms()[kind]
     try:
-        make_asked(folder)
-        target = folder / (str(_next_version(folder)) if form.versioned else "model")
-        unfinished = folder / f".{target.name}.part"
+        make_asked(target)
+        place = target / (str(_next_version(target)) if form.versioned else "model")
+        unfinished = target / f".{place.name}.part"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
     except OSError as error:
-        raise InputError(f"--export: {folder} cannot be written: {error.strerror}") from error
+        raise InputError(f"--export: {target} cannot be written: {error.strerror}") from error
     try:
         form.write(converted, evaluation, unfinished)
         difference = _compare(form, unfinished, form.reference(converted, evaluation))
         hand_over(unfinished)
-        shutil.rmtree(target, ignore_errors=True)
-        unfinished.rename(target)
+        shutil.rmtree(place, ignore_errors=True)
+        unfinished.rename(place)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
-    return Exported(kind=kind, path=target, size_bytes=size, difference=difference)
+    size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+    return Exported(kind=kind, path=place, size_bytes=size, difference=difference)
 
 
 def copy_graph(evaluation: Evaluation, folder: Path) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bentos.serving.model_folder import MANIFEST
 from bentos.text_classifier.encoding import LOADERS
-from bentos.text_classifier.manifest import MANIFEST, parse
+from bentos.text_classifier.manifest import parse
 from tasks.base.manifests import Converted, Evaluation
 from tasks.release.export import TEXTS, Form, copy_contract, register
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from bentos.serving.model_folder import MANIFEST
 from bentos.text_classifier.encoding import LOADERS
-from bentos.text_classifier.manifest import GRAPH, MANIFEST, parse
+from bentos.text_classifier.manifest import GRAPH, parse
 from tasks.base.errors import PipelineError
 from tasks.base.manifests import Converted, Evaluation
 from tasks.release.export import TEXTS, Form, copy_contract, copy_graph, register

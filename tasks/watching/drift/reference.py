@@ -30,7 +30,7 @@ def reference_statistics(
     Args:
         model: the model folder that will be served.
         parts: of `train`, `validation` and `test`, those that were drawn from the accepted source and not
-            trained on; a test part from a source of its own may have another distribution of labels.
+            trained on; a test set from a source of its own may have another distribution of labels.
 
     Raises:
         InputError: the parts have no rows.
@@ -42,7 +42,7 @@ def reference_statistics(
     share = {part: Rows(paths[part]) for part in parts}
     total = sum(len(rows) for rows in share.values())
     if not total:
-        raise InputError(f"the parts {', '.join(parts)} have no rows to compare live traffic with")
+        raise InputError(f"no row of the sets {', '.join(parts)} is left to compare live traffic with")
     for rows in share.values():
         # The parts are in the order of a hash, so that the head of each is a fair sample of it.
         kept = min(len(rows), round(MOST_ROWS * len(rows) / total))

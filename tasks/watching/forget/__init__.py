@@ -11,8 +11,8 @@ from pathlib import Path
 
 import yaml
 
-from bentos.text_classifier.appending import replacing
-from bentos.text_classifier.manifest import SEALED
+from bentos.serving.model_folder import SEALED
+from bentos.serving.records.appending import replacing
 from tasks.base.errors import InputError
 from tasks.base.manifests import Record
 from tasks.data.personal_data import keyed_content

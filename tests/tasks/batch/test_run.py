@@ -20,7 +20,7 @@ from tasks.base.settings import BatchSettings, SourceSettings
 from tasks.base.state import ROOT
 from tasks.batch import batch_predict
 from tasks.data.sealed_files import KEY_VARIABLE, MAGIC, seal_file, unseal_file
-from tests.bentos.model_folder import WORDS, grams_folder, sentence
+from tests.bentos.text_classifier.model_folder import WORDS, grams_folder, sentence
 from tests.tasks.keys import key_pair_files
 
 FEW = BatchSettings(chunk_rows=100, workers=1)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bentos.text_classifier.personal_data import Redactor
+from bentos.serving.records.personal_data import Redactor
 from tasks.base.manifests import Candidate
 from tasks.base.settings import OptimiseSettings, TrainSettings
 from tasks.candidates import distillation
@@ -13,6 +13,7 @@ from tasks.candidates.distillation import student, taught
 from tasks.candidates.train import train
 from tasks.data.rows import Rows
 from tasks.data.sealed_files import seal_file
+from tasks.data.unlabelled import read_unlabelled
 from tasks.learning.job import Job
 from tests.tasks.keys import key_file
 from tests.tasks.toy import make_dataset
@@ -60,14 +61,26 @@ def test_targets_are_the_probabilities_of_the_teacher(
 
 
 def test_unlabelled_texts_follow_the_policy_of_personal_data_and_may_be_sealed(tmp_path: Path) -> None:
-    data = make_dataset(tmp_path / "data", "single", rows=30)
     (tmp_path / "more.csv").write_text("text\nsoup for ann@mail.example\nwarm bread\n")
     key = key_file(tmp_path / "key")
     seal_file(tmp_path / "more.csv", tmp_path / "more.csv.sealed", key)
-    job = Job(data, tmp_path, TrainSettings(unlabelled=str(tmp_path / "more.csv.sealed")), "quick", 13)
-    assert distillation._unlabelled(job, Redactor("mask"), key) == ["soup for [email]", "warm bread"]
-    assert distillation._unlabelled(job, Redactor("drop"), key) == ["warm bread"]
-    assert distillation._unlabelled(job, None, key) == ["soup for ann@mail.example", "warm bread"]
+    source = str(tmp_path / "more.csv.sealed")
+    contents = set()
+    for personal, wanted in (
+        (Redactor("mask"), ["soup for [email]", "warm bread"]),
+        (Redactor("drop"), ["warm bread"]),
+        (None, ["soup for ann@mail.example", "warm bread"]),
+    ):
+        made = read_unlabelled(source, tmp_path, personal, key)
+        assert (made.texts(), made.rows) == (wanted, len(wanted))
+        contents.add(made.content)
+    assert len(contents) == 3
+
+
+def test_unlabelled_texts_that_stand_in_the_data_set_are_left_out(tmp_path: Path) -> None:
+    data = make_dataset(tmp_path / "data", "single", rows=30)
+    known = Rows(data.test).texts()[0]
+    assert distillation._unknown([known.upper(), "warm bread"], data) == ["warm bread"]
 
 
 def test_made_up_texts_hold_words_of_the_texts_and_are_the_same_each_time() -> None:

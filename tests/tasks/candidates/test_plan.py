@@ -114,7 +114,7 @@ def test_trials_set_by_hand_are_made_of_every_candidate_that_has_something_to_se
     planned = made(data, "quick", trials=4, candidates=("linear", "bag"))
     assert (planned.trials, planned.folds) == ({"bag": 4}, 0)
     assert made(data, "thorough", trials=0).trials == {}
-    with pytest.raises(InputError, match="a search is judged by the validation part"):
+    with pytest.raises(InputError, match="a search is judged by the validation set"):
         made(data, "quick", trials=4, folds=5)
 
 

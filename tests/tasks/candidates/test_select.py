@@ -37,7 +37,8 @@ def test_the_best_is_chosen_when_it_is_better_beyond_chance(tmp_path: Path, data
     fast = trained(tmp_path, data, "bag", range(100), 0.1)
     selection = choose([fast, best], data)
     assert selection.chosen == best
-    assert "encoder was chosen because its accuracy on the validation part, 96.0%, is the best" in selection.reason
+    assert "encoder was chosen because its accuracy on 1,000 validation rows, 96.0%, is the best;" in selection.reason
+    assert "bag has 90.0%" in selection.reason
     assert selection.candidates == [fast, best]
     assert selection.skipped == {"rnn": "too slow"}
 
@@ -48,7 +49,7 @@ def test_the_faster_of_two_equals_is_chosen_and_the_reason_says_by_how_much(tmp_
     selection = choose([best, fast], data)
     assert selection.chosen == fast
     assert "100.0 times as fast" in selection.reason
-    assert "cannot be told from the best, 92.0% of encoder" in selection.reason
+    assert "of the best, 92.0%." in selection.reason
 
 
 def test_a_small_loss_on_the_same_rows_is_no_equality(tmp_path: Path, data: Dataset) -> None:
@@ -75,19 +76,30 @@ def test_the_budget_rules_out_the_best_and_says_what_more_would_buy(tmp_path: Pa
     assert choose([best, fast], data, Budget(max_size_mb=50)).chosen == fast
 
 
+def test_the_only_candidate_is_told_from_the_only_one_within_the_budget(tmp_path: Path, data: Dataset) -> None:
+    slow = trained(tmp_path, data, "encoder", range(100), 10.0)
+    fast = trained(tmp_path, data, "bag", range(40), 0.1)
+    alone = "because it is the only candidate {} (accuracy on 1,000 validation rows: 96.0%)."
+    assert choose([fast], data).reason == f"bag was chosen {alone.format('that was trained')}"
+    assert (
+        choose([slow, fast], data, Budget(max_latency_ms=5)).reason
+        == f"bag was chosen {alone.format('within the budget')}"
+    )
+
+
 def test_when_nothing_keeps_the_budget_the_nearest_goes_on_to_the_gate(tmp_path: Path, data: Dataset) -> None:
     slow = trained(tmp_path, data, "encoder", range(40), 10.0)
     fast = trained(tmp_path, data, "bag", range(100), 0.5)
     selection = choose([slow, fast], data, Budget(max_latency_ms=0.1))
     assert selection.chosen == fast
-    assert "which no candidate keeps: 0.50 ms a text, 0.1 ms allowed" in selection.reason
+    assert "which no candidate keeps to: 0.50 ms a text, 0.1 ms allowed" in selection.reason
 
 
 def test_a_metric_of_the_users_is_the_one_compared(tmp_path: Path, data: Dataset) -> None:
     best = trained(tmp_path, data, "encoder", range(40), 10.0)
     fast = trained(tmp_path, data, "bag", range(100), 0.1)
     selection = select([best, fast], {}, data, TrainSettings(metric="macro_f1"), Budget())
-    assert "its macro F1 on the validation part" in selection.reason
+    assert "its macro F1 on 1,000 validation rows" in selection.reason
 
 
 def test_candidates_without_validation_logits_are_compared_by_their_own_errors(tmp_path: Path, data: Dataset) -> None:
@@ -140,7 +152,7 @@ def test_folds_are_compared_on_the_rows_that_were_held_out(tmp_path: Path, data:
         made.append(one.model_copy(update={"folds": 5, "score": 1 - wrong / len(targets)}))
     selection = choose(made, data)
     assert selection.chosen.name == "encoder"
-    assert "in 5 folds, 96.2%" in selection.reason
+    assert "in 5-fold cross-validation, 96.2%" in selection.reason
 
 
 def test_undecided_are_the_best_within_the_budget_and_those_that_chance_may_have_put_behind_it(

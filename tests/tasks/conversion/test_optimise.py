@@ -98,7 +98,7 @@ BASE = variant("float32", 2.0, 40, 0.90)
 def test_the_fastest_that_loses_little_is_picked() -> None:
     name, reasons = picked(BASE, variant("int8", 1.0, 10, 0.898))
     assert name == "int8"
-    assert reasons["int8"] == "2.00 x as fast as float32 and 4.00 x smaller, +0.20 points lost"
+    assert reasons["int8"] == "2.00 times as fast as float32, 4.00 times smaller, accuracy -0.20 points"
 
 
 def test_of_equally_fast_ones_the_smaller_is_picked() -> None:

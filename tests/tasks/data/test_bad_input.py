@@ -99,7 +99,7 @@ NO_HEADER = "If its first line is already a row, put a header such as text,label
         ("a.csv", gzip.compress(CSV.encode(), mtime=0)[:-20], "a.csv cannot be read: {cut}."),
         ("a.csv", zstandard.compress(CSV.encode())[:-20], "a.csv cannot be read: {cut}."),
         ("a.csv", gzip.compress(b"", mtime=0)[:15], "a.csv cannot be read: {cut}."),
-        ("a.csv", b"PK\x03\x04junk", "a.csv is a zip archive or a spreadsheet; unpack it, or save the sheet as CSV."),
+        ("a.csv", b"PK\x03\x04junk", "a.csv is a zip archive and no workbook; unpack it, or save its table as CSV."),
         ("a.csv", b"\x89PNG\r\n", "a.csv is an image."),
     ],
 )

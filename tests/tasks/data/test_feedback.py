@@ -6,8 +6,8 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from bentos.text_classifier.personal_data import Found, Redactor
-from bentos.text_classifier.records import FeedbackRecord
+from bentos.serving.records.personal_data import Found, Redactor
+from bentos.text_classifier.feedback import FeedbackRecord
 from tasks.base.manifests import Checked, Dataset
 from tasks.base.settings import DataSettings, FeedbackSettings, TrainSettings
 from tasks.base.workspace import engine

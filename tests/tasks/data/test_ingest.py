@@ -219,7 +219,8 @@ def test_database(tmp_path: Path) -> None:
     ],
 )
 def test_columns_are_found_by_name(tmp_path: Path, header: str, text: str, label: str) -> None:
-    table = read(write(tmp_path / "a.csv", f"{header}\n" + ",".join("abc"[: header.count(",") + 1]) + "\n"), tmp_path)
+    row = ",".join("abc"[: header.count(",") + 1]) + "\n"
+    table = read(write(tmp_path / "a.csv", f"{header}\n" + 2 * row), tmp_path)
     assert (table.text_column, table.label_column) == (text, label)
 
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from bentos.text_classifier.personal_data import Found, Redactor
+from bentos.serving.records.personal_data import Found, Redactor
 from tasks.base.errors import InputError
 from tasks.base.settings import DataSettings, SourceSettings
 from tasks.data import person_names

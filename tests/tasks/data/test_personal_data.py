@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from bentos.text_classifier.personal_data import Policy
+from bentos.serving.records.personal_data import Policy
 from tasks.base.errors import InputError
 from tasks.base.manifests import Table
 from tasks.base.settings import SourceSettings

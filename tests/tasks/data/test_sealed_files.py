@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bentos.text_classifier.keys import new_key, provider_of
+from bentos.serving.sealing.keys import new_key, provider_of
 from tasks.base.errors import InputError
 from tasks.base.settings import SourceSettings
 from tasks.base.state import ROOT

@@ -15,12 +15,14 @@ import pytest
 
 from tasks.base.errors import DeploymentError, InputError
 from tasks.base.manifests import Deployment, Package
-from tasks.base.settings import ServeSettings
+from tasks.base.settings import RolloutSettings, ServeSettings
 from tasks.data.prediction_log import read_predictions
 from tasks.deployment import deploy as deploying
 from tasks.deployment.deploy import deploy, rollback
 from tasks.deployment.supervisor import lifecycle, processes
-from tasks.deployment.supervisor.record import Version, history, read_live
+from tasks.deployment.supervisor.address import address_of
+from tasks.deployment.supervisor.listener import spare_port
+from tasks.deployment.supervisor.record import Version, change_live, history, read_live
 from tasks.release.package import bento_model
 from tests.tasks.deployment.supervisor.bento import SERVE, known, lay_out
 from tests.tasks.deployment.supervisor.traffic import Tally, traffic
@@ -185,6 +187,58 @@ def test_a_taken_port_is_refused_by_the_name_of_its_holder(tmp_path: Path, packa
     assert processes.find(tmp_path / "state") == []
 
 
+def test_without_a_port_the_live_address_stays_and_a_move_is_said(tmp_path: Path) -> None:
+    """Whether the deployment succeeds, fails or is rolled back."""
+    state, first, second = tmp_path / "state", spare_port(), spare_port()
+    packages = [lay_out(tmp_path, step) for step in (1, 2, 3)]
+
+    def serve(port: int | None) -> ServeSettings:
+        return SERVE.model_copy(update={"port": port})
+
+    def answering() -> str:
+        running = lifecycle.status(state)
+        record = read_live(state)
+        assert running
+        assert record
+        assert address_of(record.version.serve) == ("127.0.0.1", running["port"])
+        return running["url"]
+
+    try:
+        assert deploy(packages[0], serve(first), known(1), state).moved_from is None
+        stayed = deploy(packages[1], serve(None), known(2), state)
+        assert (stayed.url, stayed.moved_from) == (f"http://127.0.0.1:{first}", None)
+        moved = deploy(packages[2], serve(second), known(3), state)
+        assert (moved.url, moved.moved_from) == (f"http://127.0.0.1:{second}", f"127.0.0.1:{first}")
+        assert rollback(None, state, "a test").url == answering() == moved.url
+        broken_graph(packages[2])
+        with pytest.raises(DeploymentError):
+            deploy(packages[2], serve(first), known(3), state)
+        assert answering() == moved.url
+    finally:
+        lifecycle.stop(state)
+
+
+def test_a_move_that_fails_in_public_is_taken_back(
+    state: Path, live: Deployment, packages: list[Package], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(url: str, version: Version, known: list[tuple[str, str]], state: Path) -> None:
+        raise DeploymentError("it answers nonsense")
+
+    lifecycle.stop(state)
+    port = spare_port()
+    lifecycle.start(state, "127.0.0.1", port)
+    record = read_live(state)
+    assert record
+    settled = record.version.model_copy(update={"serve": SERVE.model_copy(update={"port": port})})
+    change_live(state, settled, "deployed")
+    monkeypatch.setattr(deploying, "_check_public", fails)
+    with pytest.raises(DeploymentError, match="it answers nonsense"):
+        deploy(packages[1], SERVE.model_copy(update={"port": spare_port()}), known(2), state)
+    running = lifecycle.status(state)
+    assert running
+    assert (running["tag"], running["port"]) == (live.tag, port)
+
+
 def test_there_is_nothing_to_roll_back_to(state: Path, live: Deployment) -> None:
     with pytest.raises(InputError, match="is the only version that was deployed"):
         rollback(None, state, "a test")
@@ -206,6 +260,26 @@ def test_a_version_whose_bento_is_gone_is_refused(
     running = lifecycle.status(state)
     assert running
     assert running["tag"] == live.tag
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_new_version_replaces_a_live_one_whose_bento_is_gone(tmp_path: Path, running: bool) -> None:
+    state, gone, new = tmp_path / "state", lay_out(tmp_path, 1), lay_out(tmp_path, 2)
+    serve = SERVE.model_copy(update={"rollout": RolloutSettings(mode="canary", watch_minutes=1)})
+    try:
+        deploy(gone, SERVE, known(1), state)
+        if not running:
+            lifecycle.stop(state)
+        shutil.rmtree(gone.path)
+        with pytest.raises(InputError, match=rf"the bento of the live version, {gone.tag}, is gone from .*v1"):
+            lifecycle.start_live(state, "127.0.0.1", 0)
+        done = deploy(new, serve, known(2), state)
+        assert (done.tag, done.previous, done.rollout) == (new.tag, gone.tag, [])
+        answers = httpx.post(f"{done.url}/predict", json={"texts": [known(2)[0][0]]}).json()
+        assert answers["predictions"][0]["label"] == known(2)[0][1]
+        assert not [found for found in processes.find(state) if found.role == "standby"]
+    finally:
+        lifecycle.stop(state)
 
 
 @pytest.mark.parametrize(

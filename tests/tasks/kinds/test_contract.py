@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from bentos.serving.model_folder import MANIFEST
 from bentos.text_classifier.decoding import DECODERS, decoder_of
-from bentos.text_classifier.manifest import MANIFEST, Manifest, parse
+from bentos.text_classifier.manifest import Manifest, parse
 from tasks.base.manifests import Dataset
 from tasks.base.settings import PrivacySettings, TrainSettings
 from tasks.data.rows import Rows

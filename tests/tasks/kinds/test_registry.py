@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from bentos.serving.model_folder import ModelError
 from bentos.text_classifier.decoding import DECODERS
-from bentos.text_classifier.model import ModelError, TextModel
+from bentos.text_classifier.model import TextModel
 from flows.config import RetrainConfig
 from tasks.base.errors import InputError
 from tasks.base.settings import BatchSettings, SourceSettings
@@ -21,8 +22,8 @@ from tasks.kinds.figures import measure
 from tasks.kinds.registry import KINDS, outcome_of
 from tasks.learning.examples import rows_of
 from tasks.verdict.calibrate import calibrate
-from tests.bentos.model_folder import grams_folder, with_manifest
-from tests.bentos.serving import client
+from tests.bentos.text_classifier.model_folder import grams_folder, with_manifest
+from tests.bentos.text_classifier.servers import client
 from tests.tasks.kinds import ranked
 from tests.tasks.kinds.contract import Mark, agrees, answers, explains, make_dataset, train
 from tests.tasks.toy import TOPICS

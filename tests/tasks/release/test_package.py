@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bentos import telemetry
+from bentos.serving.cpus import share
+from bentos.serving.model_folder import MANIFEST
+from bentos.serving.settings import SETTINGS
 from bentos.text_classifier import manifest
-from bentos.text_classifier.cpus import share
 from bentos.text_classifier.model import TextModel
-from bentos.text_classifier.settings import SETTINGS
 from tasks.base.errors import DeploymentError
 from tasks.base.manifests import Package
 from tasks.base.settings import ServeSettings
 from tasks.release import package as packaging
+from tasks.release.ownership import Packaged, packaged
 from tasks.release.package import CARD, IN_BENTO, bento_model, bento_source, package
 from tests.tasks.deployment.supervisor.bento import evaluation, known
 
@@ -35,7 +38,7 @@ def packed(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Package:
     folder = tmp_path_factory.mktemp("package")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(home))
-        return package(evaluation(folder), SERVE, "# The card", LINEAGE, folder / "work")
+        return package(evaluation(folder), SERVE, "# The card", LINEAGE, folder / "work", home / "state")
 
 
 def test_the_bento_lies_in_the_store_under_its_time_and_content(home: Path, packed: Package) -> None:
@@ -56,7 +59,7 @@ def test_bentoml_lists_it(home: Path, packed: Package) -> None:
 
 def test_model_card_settings_and_lineage_are_inside(packed: Package) -> None:
     model = bento_model(packed.path)
-    described = manifest.parse((model / manifest.MANIFEST).read_bytes())
+    described = manifest.parse((model / MANIFEST).read_bytes())
     assert described.lineage == LINEAGE | {"bento": packed.content}
     assert packed.tag == f"text_classifier:{described.version}"
     assert (model / CARD).read_text() == "# The card"
@@ -82,8 +85,24 @@ def test_the_same_inputs_give_the_same_content(
     packed: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
-    again = package(evaluation(tmp_path), SERVE, "# The card", LINEAGE, tmp_path / "work")
+    again = package(evaluation(tmp_path), SERVE, "# The card", LINEAGE, tmp_path / "work", tmp_path / "state")
     assert again.content == packed.content
+
+
+def test_a_bento_is_noted_as_the_state_s_own_before_it_is_in_the_store(
+    packed: Package, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert packaged(home / "state") == [Packaged(tag=packed.tag, path=packed.path)]
+
+    def killed(built: Path, name: str) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    monkeypatch.setattr(packaging, "_place", killed)
+    with pytest.raises(KeyboardInterrupt):
+        package(evaluation(tmp_path), SERVE, "# The card", LINEAGE, tmp_path / "work", tmp_path / "state")
+    (noted,) = packaged(tmp_path / "state")
+    assert noted.path.parent == tmp_path / "bentoml" / "bentos" / "text_classifier"
 
 
 def test_requirements_in_the_bento_are_pinned_with_hashes(packed: Package) -> None:
@@ -134,6 +153,9 @@ def test_the_dockerfile_is_pinned_unprivileged_and_holds_no_secret(packed: Packa
     assert "ADD" not in given
     assert not any(word in "\n".join(lines).lower() for word in ("password", "token=", "secret=", "http://"))
     assert any("pip install -r $BENTO_PATH/env/python/requirements.txt" in line for line in lines)
+    for name, value in telemetry.variables(*telemetry.SERVING).items():
+        assert f"{name}={value}" in given["ARG"]
+        assert f"{name}=${name}" in given["ENV"]
     # What it copies is there.
     for source in ("env/docker/entrypoint.sh", "env/python/requirements.txt", "src/bentos"):
         assert (packed.path / source).exists()

@@ -18,8 +18,9 @@ from pydantic import ValidationError
 from sigstore import oidc
 from sigstore.errors import TUFError
 
-from bentos.text_classifier.manifest import GRAPH, MANIFEST, WRAPPED_KEY
-from bentos.text_classifier.model import ModelError, TextModel
+from bentos.serving.model_folder import MANIFEST, WRAPPED_KEY, ModelError
+from bentos.text_classifier.manifest import GRAPH
+from bentos.text_classifier.model import TextModel
 from tasks.base.errors import DeploymentError, InputError
 from tasks.base.manifests import Package
 from tasks.base.settings import SecuritySettings, ServeSettings, SigstoreSettings
@@ -29,7 +30,7 @@ from tasks.deployment.supervisor import protection, verified
 from tasks.deployment.supervisor.record import Version
 from tasks.release.package import bento_model, package
 from tasks.release.signing import SIGNATURE, TOKEN_VARIABLE, sign, verify
-from tests.bentos.model_folder import grams_folder
+from tests.bentos.text_classifier.model_folder import grams_folder
 from tests.tasks.deployment.supervisor.bento import SERVE, evaluation, known, lay_out
 from tests.tasks.keys import key_file, signing_key
 
@@ -58,7 +59,7 @@ def test_a_bento_as_it_was_signed_is_accepted(bento: Path, security: SecuritySet
     check(bento, security)
 
 
-@pytest.mark.parametrize("name", [MODEL / GRAPH, MODEL / MANIFEST, Path("src/bentos/text_classifier/app.py")])
+@pytest.mark.parametrize("name", [MODEL / GRAPH, MODEL / MANIFEST, Path("src/bentos/serving/http/application.py")])
 def test_a_changed_file_is_named(bento: Path, security: SecuritySettings, name: Path) -> None:
     content = bytearray((bento / name).read_bytes())
     content[-1] ^= 1
@@ -128,7 +129,7 @@ def test_a_worker_of_another_version_does_not_start(
     tmp_path: Path, bento: Path, security: SecuritySettings, capfd: pytest.CaptureFixture[str]
 ) -> None:
     version = Version(tag="text_classifier:v9", path=bento, content="0", serve=SERVE, security=security)
-    done = subprocess.run(protection.verified(["never"], version), cwd=ROOT, check=False)
+    done = subprocess.run(protection.inside(["never"], version), cwd=ROOT, check=False)
     assert done.returncode == DeploymentError.exit_status
     assert "v1 holds text_classifier:v1 in place of text_classifier:v9" in capfd.readouterr().err
 
@@ -236,7 +237,7 @@ def test_a_worker_is_started_behind_the_check_of_the_identity(monkeypatch: pytes
     monkeypatch.setattr(os, "chdir", lambda folder: None)
     monkeypatch.setattr(os, "execv", lambda program, command: asked.append(command))
     version = Version.of(lay_out(tmp_path), SERVE, SecuritySettings(sigstore=IDENTITY))
-    command = protection.verified(["serve", "--port", "0"], version)
+    command = protection.inside(["serve", "--port", "0"], version)
     verified.main(*command[3:])
     assert asked == [(version.path, IDENTITY, version.tag), ("serve", "--port", "0")]
 
@@ -273,7 +274,13 @@ def protected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Package, Securi
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(folder / "bentoml"))
         made = package(
-            evaluation(folder), ServeSettings(workers=1), "# science-1", {"data": "1"}, folder / "w", settings
+            evaluation(folder),
+            ServeSettings(workers=1),
+            "# science-1",
+            {"data": "1"},
+            folder / "w",
+            folder / "state",
+            settings,
         )
     return made, settings
 
@@ -313,9 +320,9 @@ def test_a_changed_bento_does_not_start_and_says_which_file(
     made, settings = protected
     harmed = made.model_copy(update={"path": tmp_path / made.path.name})
     shutil.copytree(made.path, harmed.path)
-    with (harmed.path / "src/bentos/text_classifier/app.py").open("a") as stream:
+    with (harmed.path / "src/bentos/serving/http/application.py").open("a") as stream:
         stream.write("# planted\n")
-    with pytest.raises(DeploymentError, match=r"changed: src/bentos/text_classifier/app\.py"):
+    with pytest.raises(DeploymentError, match=r"changed: src/bentos/serving/http/application\.py"):
         smoke(harmed, SERVE, known(1), security=settings)
 
 

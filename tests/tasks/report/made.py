@@ -8,7 +8,7 @@ from tasks.candidates.select import select
 from tasks.report import RunReport
 from tasks.verdict.evaluate import evaluate
 from tasks.verdict.gate import gate
-from tests.bentos.model_folder import grams_folder
+from tests.bentos.text_classifier.model_folder import grams_folder
 from tests.tasks.judged import candidate, dataset, optimised, variant
 
 EVIL = "<script>alert('x')</script>"

@@ -192,5 +192,15 @@ def test_what_more_time_and_size_would_buy_is_said(tmp_path: Path, run: RunRepor
     chosen = run.selection.model_copy(update={"chosen": fast})
     text = write(tmp_path, run.model_copy(update={"selection": chosen})).text
     assert (
-        "encoder scored 5.0 points more on the validation part, at 9.00 ms a text and 0.0 MB instead of 0.10 ms" in text
+        "encoder scored 5.0 points more on the validation set, at 9.00 ms a text and 0.0 MB instead of 0.10 ms" in text
     )
+
+
+def test_a_model_trained_again_is_not_compared_by_its_new_rows(tmp_path: Path, run: RunReport) -> None:
+    """Its score is then of the rows kept back; the others' are of all validation rows."""
+    assert run.selection
+    best = max(run.selection.candidates, key=lambda one: one.score)
+    again = best.model_copy(update={"score": best.score - 0.1})
+    chosen = run.selection.model_copy(update={"chosen": again})
+    text = write(tmp_path, run.model_copy(update={"selection": chosen})).text
+    assert "points more on the validation set" not in text

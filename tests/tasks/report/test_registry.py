@@ -6,6 +6,7 @@ import pytest
 from tasks.base.settings import ServeSettings
 from tasks.deployment.retention import prune
 from tasks.deployment.supervisor.record import Version, change_live, note
+from tasks.release.ownership import own
 from tasks.release.package import NAME, store
 from tasks.report.registry import RUNS, Versions, disk, runs, versions, write_registry
 from tasks.watching.drift.history import remember
@@ -19,8 +20,9 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state"
 
 
-def bento(number: int) -> Version:
+def bento(state: Path, number: int) -> Version:
     path = store() / f"2026010{number}120000-aaaaaaaa"
+    own(state, f"{NAME}:{path.name}", path)
     path.mkdir(parents=True)
     (path / "file").write_bytes(b"x" * 1000)
     return Version(tag=f"{NAME}:{path.name}", path=path, content="", serve=ServeSettings())
@@ -46,12 +48,19 @@ def test_a_new_system_has_nothing_live(state: Path) -> None:
 
 
 def test_live_previous_and_candidate_are_told_apart(state: Path) -> None:
-    first, second, third = (bento(number) for number in (1, 2, 3))
+    first, second, third = (bento(state, number) for number in (1, 2, 3))
     change_live(state, first, "deployed")
     change_live(state, second, "deployed")
     assert versions(state) == Versions(second.tag, first.tag, third.tag)
     change_live(state, third, "deployed")
     assert versions(state) == Versions(third.tag, second.tag, None)
+
+
+def test_versions_of_another_state_in_the_same_store_are_none_of_its_own(state: Path) -> None:
+    change_live(state, bento(state, 1), "deployed")
+    bento(state.with_name("other"), 2)
+    assert versions(state) == Versions(f"{NAME}:20260101120000-aaaaaaaa", None, None)
+    assert disk(state) == {"bentos": 1000}
 
 
 def test_a_run_that_ended_early_is_listed_with_what_it_reached(state: Path) -> None:
@@ -64,7 +73,7 @@ def test_a_run_that_ended_early_is_listed_with_what_it_reached(state: Path) -> N
 
 
 def test_the_page_shows_lineage_history_and_drift_and_loads_nothing(state: Path) -> None:
-    live = bento(1)
+    live = bento(state, 1)
     change_live(state, live, "deployed")
     note(state, "deployed", live.tag, "nightly")
     run(state, "20260101-030000-7", 0.91, live.tag)
@@ -104,7 +113,7 @@ def test_so_many_runs_are_remembered_and_no_more(state: Path, monkeypatch: pytes
 
 
 def test_disk_use_is_counted_by_what_it_is_kept_for(state: Path) -> None:
-    bento(1)
+    bento(state, 1)
     (state / "logs").mkdir()
     (state / "logs" / "a.log").write_bytes(b"x" * 5000)
     assert disk(state) == {"logs": 5000, "bentos": 1000}

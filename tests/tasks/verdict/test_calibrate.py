@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bentos.serving.model_folder import MANIFEST
 from bentos.text_classifier.decoding import DECODERS
-from bentos.text_classifier.manifest import MANIFEST
 from bentos.text_classifier.model import TextModel
 from tasks.verdict.calibrate import calibrate
-from tests.bentos.model_folder import WORDS, grams_folder, sentence, with_manifest
+from tests.bentos.text_classifier.model_folder import WORDS, grams_folder, sentence, with_manifest
 from tests.tasks.judged import LABELS, dataset, noisy_dataset
 
 

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -7,11 +8,14 @@ import pytest
 
 from bentos.text_classifier.model import TextModel
 from tasks.base.errors import InputError
-from tasks.base.manifests import Dataset, Evaluation, content_of
+from tasks.base.manifests import Dataset, Evaluation, TaskName, content_of
 from tasks.learning.candidate import VALIDATION_LOGITS
 from tasks.learning.examples import rows_of
+from tasks.report import RunReport, report
+from tasks.report.run import as_json
 from tasks.verdict.evaluate import evaluate
-from tests.bentos.model_folder import WORDS, grams_folder
+from tasks.watching.drift import reference_statistics
+from tests.bentos.text_classifier.model_folder import WORDS, grams_folder
 from tests.tasks.judged import LABELS, candidate, dataset, noisy_dataset, rows, served, variant
 
 
@@ -42,8 +46,8 @@ def test_progress_goes_through_both_parts_and_never_falls(tmp_path: Path) -> Non
     evaluate(served(tmp_path / "model"), trained, data, 13, folder, progress=lambda *one: told.append(one))
     assert [share for share, _ in told] == sorted(share for share, _ in told)
     assert list(dict.fromkeys(text for _, text in told)) == [
-        "answering the validation part",
-        "answering the test part",
+        "answering the validation set",
+        "answering the test set",
         "looking for labels that may be wrong",
     ]
 
@@ -136,7 +140,52 @@ def test_a_model_trained_again_is_calibrated_on_the_rows_that_it_was_chosen_by(t
     assert made == [len(targets), 2 * len(targets)]
 
 
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+@pytest.mark.parametrize(
+    ("task", "texts", "labels"),
+    [
+        ("single", ["atom", "goal", "bread"], ["science"] * 3),
+        ("single", ["atom"], ["science"]),
+        ("single", ["atom"] * 30, LABELS * 10),
+        ("single", [" "] * 6, LABELS * 2),
+        ("multi", ["atom", "goal", "bread"], [["science", "food"], ["science"], ["science", "food"]]),
+        ("multi", ["atom", "goal", "bread"], [LABELS] * 3),
+        ("multi", ["atom", "goal", "bread"], [["science"], [], []]),
+        ("multi", ["atom"], [["science"]]),
+    ],
+)
+def test_a_part_of_which_an_analysis_can_say_nothing_does_not_end_the_run(
+    tmp_path: Path, part: str, task: TaskName, texts: list[str], labels: list[Any]
+) -> None:
+    usual = rows(30, 1)
+    parts = dict.fromkeys(("train", "validation", "test"), (usual[0], [[one] for one in usual[1]]))
+    data = dataset(
+        tmp_path / "data",
+        (parts if task == "multi" else dict.fromkeys(parts, usual)) | {part: (texts, labels)},
+        task=task,
+    )
+    (tmp_path / "out").mkdir()
+    picked = variant(grams_folder(tmp_path / "model", task=task))
+    evaluation = evaluate(picked, candidate(tmp_path / "c"), data, 13, tmp_path / "out")
+    reference_statistics(data, evaluation.folder, evaluation.folder, ("validation",))
+    run = RunReport(source="rows.csv", dataset=data, evaluation=evaluation)
+    page = report(run, tmp_path).read_text("utf-8")
+    json.dumps(as_json(run), allow_nan=False)
+    for name, why in evaluation.left_out.items():
+        assert f"<b>{name}</b>: {why}" in page
+
+
+def test_what_is_left_out_is_said_with_its_reason(tmp_path: Path) -> None:
+    one = (["atom"] * 10, ["science"] * 10)
+    data = dataset(tmp_path / "data", {"train": one, "validation": one, "test": one})
+    assert judge(tmp_path, data).left_out == {
+        "accuracy by kind of text": "there are no two kinds of text with 5 rows each",
+        "wrong labels of validation rows": "all 10 rows have the same label",
+        "wrong labels of training rows": "all 10 rows have the same label",
+    }
+
+
 def test_an_empty_test_part_is_refused(tmp_path: Path) -> None:
     data = dataset(tmp_path / "data", {"train": rows(10, 1), "validation": rows(10, 2), "test": ([], [])})
-    with pytest.raises(InputError, match="test part has no rows"):
+    with pytest.raises(InputError, match="test set has no rows"):
         judge(tmp_path, data)

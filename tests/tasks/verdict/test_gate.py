@@ -9,8 +9,11 @@ from bentos.text_classifier.model import TextModel
 from tasks.base.errors import InputError
 from tasks.base.manifests import Evaluation, Figure, Verdict
 from tasks.base.settings import Budget, GateSettings
-from tasks.verdict.gate import better, gate, read_cases
-from tests.bentos.model_folder import WORDS, grams_folder, sentence
+from tasks.verdict.checks import Check, Question, questions, register
+from tasks.verdict.checks.behaviour import read_cases
+from tasks.verdict.checks.mcnemar import better
+from tasks.verdict.gate import gate
+from tests.bentos.text_classifier.model_folder import WORDS, grams_folder, sentence
 from tests.tasks.judged import LABELS, optimised, served, variant
 
 
@@ -72,7 +75,7 @@ def test_an_always_majority_model_fails_however_accurate_it_is(tmp_path: Path) -
     assert verdict.verdict == "refused"
     failed = [one["name"] for one in verdict.checks if not one["passed"]]
     assert failed == ["better than always giving the most frequent answer", "recall of every class"]
-    assert "accuracy 96.0% against 96.0% of always 'ham'" in verdict.reasons[0]
+    assert "accuracy 96.0% against 96.0% when it is always 'ham'" in verdict.reasons[0]
 
 
 def test_a_hidden_class_fails_even_when_accuracy_beats_the_majority(tmp_path: Path) -> None:
@@ -120,7 +123,7 @@ def test_a_model_as_good_as_the_live_one_may_replace_it(tmp_path: Path) -> None:
     assert verdict.verdict == "passed"
     against = check(verdict, "not worse than the live model")
     assert against["p_value"] == pytest.approx(1 / 16)
-    assert "0 rows won, 4 lost" in against["found"]
+    assert "0 only this model has right, 4 only the live one" in against["found"]
 
 
 def test_a_model_significantly_worse_than_the_live_one_is_refused(tmp_path: Path) -> None:
@@ -137,7 +140,7 @@ def test_a_live_model_that_lacks_a_class_is_also_compared_on_those_it_knows(tmp_
     verdict = judge(tmp_path, judged, champion)
     assert check(verdict, "not worse than the live model")["passed"]
     shared = check(verdict, "not worse than the live model on the classes that it knows")
-    assert "on 80 rows; 0 rows won" in shared["found"]
+    assert "on 80 rows; 0 only this model has right" in shared["found"]
     assert verdict.verdict == ("passed" if shared["passed"] else "refused")
 
 
@@ -223,3 +226,23 @@ def test_whole_answers_of_several_labels_are_compared(tmp_path: Path) -> None:
     verdict = gate(judged, optimised(variant(folder)), TextModel.load(folder), settings, Budget(), None)
     assert verdict.verdict == "passed"
     assert "accuracy 100.0% against 100.0% on 90 rows" in check(verdict, "not worse than the live model")["found"]
+
+
+def test_what_the_gate_asks_is_found_in_its_files_in_the_order_of_the_report() -> None:
+    assert [question.name for question in questions()] == [
+        "beats nothing",
+        "champion",
+        "recall",
+        "accuracy",
+        "behaviour",
+        "budget",
+    ]
+
+
+def test_a_question_that_registers_itself_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.verdict.checks._REGISTRY", {})
+    register(Question("late", 2, lambda case: [Check("late", False, f"{len(case.tested.texts)} rows", "more")]))
+    register(Question("early", 1, lambda case: [Check("early", True, "", "")]))
+    verdict = judge(tmp_path, evaluation(tmp_path, LABELS, LABELS))
+    assert [one["name"] for one in verdict.checks] == ["early", "late"]
+    assert (verdict.verdict, verdict.reasons) == ("refused", ["late: 3 rows; wanted: more"])

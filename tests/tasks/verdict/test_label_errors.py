@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 
+from tasks.base.optional import NoResult
 from tasks.verdict.label_errors import cross_validated_scores, rank_label_errors
-from tests.bentos.model_folder import WORDS
+from tests.bentos.text_classifier.model_folder import WORDS
 from tests.tasks.judged import LABELS, rows
 
 
@@ -48,17 +50,56 @@ def test_missing_labels_of_a_multi_label_text_are_found() -> None:
     assert found[0]["suggested"] == ", ".join(LABELS)
 
 
-def test_a_class_of_one_row_and_a_single_row_do_not_stop_it() -> None:
+def test_a_class_of_one_row_does_not_stop_it() -> None:
     texts, labels = rows(30, 1, noise=0.0)
     targets = np.array([LABELS.index(label) for label in labels])
     scores = cross_validated_scores([*texts, "odd"], np.append(targets, 3), 4, seed=0)
     assert np.isfinite(scores).all()
     assert np.allclose(scores.sum(axis=1), 1.0)
     rank_label_errors([*texts, "odd"], np.append(targets, 3), scores, [*LABELS, "odd"], "training")
-    assert rank_label_errors(["one"], np.array([0]), np.array([[0.5, 0.5]]), ["a", "b"], "training") == []
 
 
-def test_rows_of_one_class_alone_have_no_doubtful_labels() -> None:
+@pytest.mark.parametrize("rare", [0, 1, 2])
+def test_a_label_that_every_row_has_or_nearly_every_row_leaves_the_others_to_be_doubted(rare: int) -> None:
+    generator = np.random.default_rng(0)
+    truths = (generator.random((60, 3)) < 0.5).astype(np.int8)
+    truths[:, 0] = 1
+    truths[:rare, 0] = 0
+    scores = np.where(truths, 0.95, 0.05)
+    wrong = int(np.flatnonzero(truths[:, 2])[-1])
+    truths[wrong, 2] = 0
+    found = rank_label_errors([f"text {row}" for row in range(60)], truths, scores, LABELS, "validation")
+    assert found[0]["text"] == f"text {wrong}"
+
+
+def test_where_all_rows_but_some_lack_one_label_that_label_is_doubted() -> None:
+    truths = np.zeros((40, 3), np.int8)
+    truths[:20, 1] = 1
+    scores = np.where(truths, 0.95, 0.05)
+    truths[3, 1] = 0
+    found = rank_label_errors([f"text {row}" for row in range(40)], truths, scores, LABELS, "validation")
+    assert [one["text"] for one in found] == ["text 3"]
+    quick = cross_validated_scores([f"{'atom' if row < 20 else 'goal'} {row}" for row in range(40)], truths, 3, 0)
+    assert quick[:20, 1].mean() > 0.5 > quick[20:, 1].mean()
+    assert not quick[:, [0, 2]].any()
+
+
+@pytest.mark.parametrize("targets", [np.ones(3, int), np.ones((3, 2), np.int8), np.zeros((3, 2), np.int8)])
+def test_rows_that_are_all_labelled_alike_have_no_doubtful_labels(targets: np.ndarray) -> None:
     """A part that was kept back of few rows may hold one class only."""
     scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.8, 0.2]])
-    assert rank_label_errors(["a", "b", "c"], np.ones(3, int), scores, ["one", "two"], "validation") == []
+    with pytest.raises(NoResult, match=r"all 3 rows have the same labels?$"):
+        rank_label_errors(["a", "b", "c"], targets, scores, ["one", "two"], "validation")
+
+
+@pytest.mark.parametrize(
+    ("texts", "why"),
+    [
+        (["one"], "there is one row only"),
+        ([" ", "\n"], "the texts have no words"),
+        ([f"id{row}" for row in range(1001)], "the texts have no words in common"),
+    ],
+)
+def test_rows_that_nothing_can_be_learned_from_say_so(texts: list[str], why: str) -> None:
+    with pytest.raises(NoResult, match=f"^{why}$"):
+        cross_validated_scores(texts, np.arange(len(texts)) % 2, 2, seed=0)

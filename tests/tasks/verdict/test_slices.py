@@ -1,6 +1,8 @@
 import numpy as np
 import pyarrow as pa
+import pytest
 
+from tasks.base.optional import NoResult
 from tasks.verdict.slices import slices
 
 
@@ -31,7 +33,8 @@ def test_lengths_are_quarters_in_order() -> None:
 def test_scripts_are_told_apart_and_a_single_one_is_no_slice() -> None:
     found = slices(["hello there"] * 10 + ["你好世界啊呀喂"] * 10 + ["123"] * 10, np.ones(30, bool), pa.table({}))
     assert {one["value"] for one in found if one["slice"] == "script"} == {"Latin", "Han", "none"}
-    assert slices(["same"] * 20, np.ones(20, bool), pa.table({})) == []
+    with pytest.raises(NoResult, match="no two kinds of text with 5 rows each"):
+        slices(["same"] * 20, np.ones(20, bool), pa.table({}))
 
 
 def test_extra_columns_of_any_type_are_sliced() -> None:

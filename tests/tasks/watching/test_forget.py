@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bentos.text_classifier.manifest import SEALED
-from bentos.text_classifier.records import RecordWriter
+from bentos.serving.model_folder import SEALED
+from bentos.serving.records.records import RecordWriter
 from tasks.base.errors import InputError
 from tasks.data.personal_data import keyed_content
 from tasks.data.sealed_files import MAGIC

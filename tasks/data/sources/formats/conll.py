@@ -1,13 +1,14 @@
 """CoNLL: a token and its tag a line, sentences parted by an empty line, tags BIO."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
 from tasks.base.errors import InputError
 from tasks.data.sources import Reading
 from tasks.data.sources.batches import Batcher
-from tasks.data.sources.opening import File, open_text
+from tasks.data.sources.formats import TextFormat, register
+from tasks.data.sources.opening import File, Overlong, open_text
 
 _SUFFIXES = ("conll", "conll2003", "bio", "iob", "iob2")
 
@@ -35,7 +36,7 @@ def read(file: File, encoding: str, reading: Reading) -> Iterator[pa.RecordBatch
     batcher = Batcher(reading, file.name)
     reading.text_column, reading.label_column = "token", "tag"
     found = False
-    with open_text(file, encoding) as text:
+    with open_text(file, encoding, reading.longest_line) as text:
         for first, sentence in _sentences(text):
             found = True
             bad = next((offset for offset, fields in enumerate(sentence) if len(fields) < 2), None)
@@ -51,11 +52,11 @@ def read(file: File, encoding: str, reading: Reading) -> Iterator[pa.RecordBatch
     yield from batcher.flush()
 
 
-def _sentences(lines: Iterator[str]) -> Iterator[tuple[int, list[list[str]]]]:
+def _sentences(lines: Iterable[str]) -> Iterator[tuple[int, list[list[str]]]]:
     sentence: list[list[str]] = []
     number = 0
     for number, line in enumerate(lines, start=1):
-        fields = line.lstrip("\ufeff").split()
+        fields = [str(line)] if isinstance(line, Overlong) else line.lstrip("\ufeff").split()
         if fields and fields[0] != "-DOCSTART-":
             sentence.append(fields)
         elif sentence:
@@ -83,3 +84,6 @@ def spans_of(tokens: list[str], tags: list[str]) -> list[dict[str, int | str]]:
         open_label = label if mark in ("B", "I") else ""
         start = end + 1
     return spans
+
+
+register(TextFormat("CoNLL", 20, looks_tagged, read))

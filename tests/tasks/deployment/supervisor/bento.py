@@ -4,20 +4,18 @@
 """
 
 import json
-import shutil
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from bentos.text_classifier import manifest
-from bentos.text_classifier.settings import SETTINGS
+from bentos.serving.model_folder import describe
+from bentos.serving.settings import SETTINGS
 from tasks.base.manifests import Evaluation, Package, content_of
 from tasks.base.settings import RolloutSettings, ServeSettings
-from tasks.release.package import IN_BENTO, NAME, SOURCE, bento_model, bento_source
-from tests.bentos.model_folder import WORDS, grams_folder
+from tasks.release.package import IN_BENTO, NAME, bento_model, bento_source, copy_code
+from tests.bentos.text_classifier.model_folder import WORDS, grams_folder
 
 SERVE = ServeSettings(port=0, workers=1, rollout=RolloutSettings(watch_minutes=0))
 
@@ -70,12 +68,9 @@ def lay_out(folder: Path, step: int = 1, labels: int | None = None) -> Package:
     version = f"v{step}" if labels is None else f"v{step}-{labels}"
     path = folder / "bentos" / NAME / version
     source = path / "src"
-    shutil.copytree(SOURCE, source / IN_BENTO, ignore=shutil.ignore_patterns("__pycache__", "model"))
-    shutil.copy(SOURCE.parent / "__init__.py", source / IN_BENTO.parent)
+    copy_code(source)
     model = grams_folder(source / IN_BENTO / "model", words=turned(labels or step))
-    described = manifest.parse((model / manifest.MANIFEST).read_bytes())
-    described = msgspec.structs.replace(described, name=NAME, version=version)
-    (model / manifest.MANIFEST).write_bytes(manifest.dump(described))
+    describe(model, name=NAME, version=version)
     (source / IN_BENTO / SETTINGS).write_text(json.dumps({"workers": 1}))
     (path / "bento.yaml").write_text(f"name: {NAME}\nversion: {version}\n")
     return Package(tag=f"{NAME}:{version}", path=path, size_bytes=1, content=content_of(source))

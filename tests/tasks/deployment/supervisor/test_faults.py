@@ -15,7 +15,6 @@ import pytest
 from tasks.deployment.supervisor import lifecycle, processes
 from tasks.deployment.supervisor.processes import Role
 from tasks.deployment.supervisor.record import Version, history
-from tasks.release.package import bento_model
 from tests.tasks.deployment.supervisor.traffic import traffic
 
 
@@ -149,23 +148,23 @@ def test_after_any_kill_the_next_swap_ends_with_only_the_new_version(
     assert {asked(running["url"]) for _ in range(10)} == {versions[1].tag}
 
 
+@pytest.mark.parametrize("harmed", ["src/bentos/text_classifier/model/model.onnx", "src"])
 def test_a_live_version_that_does_not_load_any_more_gives_way_to_the_one_before(
-    state: Path, running: dict[str, Any], versions: list[Version]
+    state: Path, running: dict[str, Any], versions: list[Version], harmed: str
 ) -> None:
     lifecycle.swap(state, versions[1], "deployed", "test")
-    model = bento_model(versions[1].path) / "model.onnx"
-    whole_model = model.read_bytes()
-    model.write_bytes(whole_model[:100])
+    part = versions[1].path / harmed
+    part.rename(part.with_name("removed"))
 
     async def scenario() -> None:
         async with traffic(running["host"], running["port"], fresh=1, pause=0.01) as tally:
             kill(state, "worker")
-            await asyncio.to_thread(until, lambda: (now := whole(state)) and now["tag"] == versions[0].tag)
+            await asyncio.to_thread(until, lambda: (now := whole(state)) and now["tag"] == versions[0].tag, 120)
         # What is at work in a killed process cannot be saved; there is one client.
         assert len(tally.failed) <= 1
 
     asyncio.run(scenario())
-    model.write_bytes(whole_model)
+    part.with_name("removed").rename(part)
     *_, entry = history(state)
     assert (entry["event"], entry["tag"], entry["live"]) == ("withdrawn", versions[1].tag, versions[0].tag)
     assert "ended before they were ready" in str(entry["why"])

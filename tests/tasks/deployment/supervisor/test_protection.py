@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bentos.text_classifier.client import PrivateClient
-from bentos.text_classifier.keys import provider_of
-from bentos.text_classifier.sealing import seal_folder
+from bentos.serving.guard.client import PrivateClient
+from bentos.serving.sealing.folder import seal_folder
+from bentos.serving.sealing.keys import provider_of
 from tasks.base.errors import DeploymentError, InputError
 from tasks.base.manifests import Package
 from tasks.base.settings import SecuritySettings
@@ -125,7 +125,7 @@ def test_other_addresses_than_loopback_need_authentication(host: str, tmp_path: 
 
 def test_a_worker_by_hand_refuses_other_addresses_too(tmp_path: Path) -> None:
     package = lay_out(tmp_path)
-    command = [sys.executable, "-m", "bentos.text_classifier.worker", "--host", "0.0.0.0", "--port", "0"]
+    command = [sys.executable, "-m", "bentos.serving.worker", "text_classifier", "--host", "0.0.0.0", "--port", "0"]
     done = subprocess.run(
         [*command, "--model", str(bento_model(package.path))], capture_output=True, text=True, timeout=120, check=False
     )

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from tests.bentos.model_folder import WORDS
+from tests.bentos.text_classifier.model_folder import WORDS
 
 
 @dataclass

@@ -5,8 +5,9 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.svm import LinearSVC
 
+from bentos.serving.model_folder import MANIFEST
 from bentos.text_classifier.encoding import GramEncoder
-from bentos.text_classifier.manifest import MANIFEST, parse
+from bentos.text_classifier.manifest import parse
 from tasks.base.settings import TrainSettings
 from tasks.learning.backend import keras
 from tasks.learning.job import Job

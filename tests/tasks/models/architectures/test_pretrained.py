@@ -4,7 +4,8 @@ import sys
 import numpy as np
 import pytest
 
-from bentos.text_classifier.manifest import MANIFEST, parse
+from bentos.serving.model_folder import MANIFEST
+from bentos.text_classifier.manifest import parse
 from bentos.text_classifier.model import TextModel
 from tasks.base.settings import TrainSettings
 from tasks.conversion.convert import convert

@@ -4,7 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bentos.text_classifier.manifest import MANIFEST, parse
+from bentos.serving.model_folder import MANIFEST
+from bentos.text_classifier.manifest import parse
 from bentos.text_classifier.model import TextModel
 from tasks.base.manifests import Candidate, Dataset
 from tasks.base.settings import PrivacySettings, TrainSettings

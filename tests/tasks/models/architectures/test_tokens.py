@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bentos.text_classifier.manifest import MANIFEST, TokenSettings, parse
+from bentos.serving.model_folder import MANIFEST
+from bentos.text_classifier.manifest import TokenSettings, parse
 from bentos.text_classifier.model import TextModel
 from tasks.base.errors import InputError
 from tasks.base.settings import TrainSettings

@@ -9,20 +9,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bentos.serving.model_folder import MANIFEST
 from bentos.text_classifier.decoding import Options
-from bentos.text_classifier.manifest import MANIFEST, dump
+from bentos.text_classifier.feedback import FeedbackRecord
+from bentos.text_classifier.manifest import dump
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.prediction_log import PredictionLog
-from bentos.text_classifier.records import FeedbackRecord
-from bentos.text_classifier.settings import ServiceSettings
+from bentos.text_classifier.settings import Settings
 from tasks.base.errors import InputError
 from tasks.base.manifests import Dataset, Profile
 from tasks.base.settings import WatchSettings
-from tasks.kinds.figures import proportion
+from tasks.kinds.intervals import proportion
 from tasks.verdict.scope import fit_scope
 from tasks.watching.drift import DriftReport, monitor, reference_statistics
-from tests.bentos.model_folder import WORDS, grams_folder
-from tests.bentos.serving import client
+from tests.bentos.text_classifier.model_folder import WORDS, grams_folder
+from tests.bentos.text_classifier.servers import client
 
 PLACES = ["garden", "station", "harbour", "kitchen", "office", "library", "valley", "village", "tunnel", "market"]
 NAMES = ["anna", "bela", "carl", "dora", "emil", "fritz", "gerda", "hans", "ines", "jan", "karla", "ludwig"]
@@ -71,7 +72,7 @@ def look(
     tmp_path: Path, model: Path, reference: Path, texts: list[str], alpha: float = 0.001, version: str = "v1"
 ) -> DriftReport:
     opened = TextModel.load(model)
-    log = PredictionLog(tmp_path, opened, version, ServiceSettings(prediction_burst=100_000))
+    log = PredictionLog(tmp_path, opened, version, Settings(prediction_burst=100_000))
     for start in range(0, len(texts), 50):
         some = texts[start : start + 50]
         answers = opened.predict(some)

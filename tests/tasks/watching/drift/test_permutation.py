@@ -52,3 +52,7 @@ def test_a_corrected_value_is_never_below_its_own() -> None:
 def test_what_cannot_vary_never_alarms() -> None:
     constant = {"constant": Statistic(np.ones((50, 1)), "more"), "other": tail(np.arange(50.0))}
     assert corrected_p_values(constant, 25, 0.05, 1)["constant"] == (1.0, 1.0)
+
+
+def test_rows_in_which_nothing_differs_show_nothing() -> None:
+    assert corrected_p_values({}, 100, 0.001, 13) == {}
