@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ TINY: dict[str, Any] = {
     "characters": (2, 3),
     "buckets": 1024,
     "c": (1.0,),
+    "weights": ((1.4, 1.4),),
 }
 """Of every structure that has a hyper-parameter of the name."""
 
@@ -98,6 +100,11 @@ class Trained:
     converted: Converted
     model: TextModel
 
+    @cached_property
+    def saved(self) -> Any:
+        """The Keras model, loaded from its file."""
+        return load_keras(self.candidate.folder)
+
 
 def train(name: str, dataset: Dataset, pretrained: Path, folder: Path) -> Trained:
     """One epoch of at most two steps. `convert` refuses a graph that does not answer as the saved model does."""
@@ -114,13 +121,12 @@ def train(name: str, dataset: Dataset, pretrained: Path, folder: Path) -> Traine
 
 def agrees(trained: Trained, texts: list[str]) -> None:
     """The saved Keras model and the served one give a text the same logits, alone and in company."""
-    keras_model: Any = load_keras(trained.candidate.folder)
     together = trained.model.logits(texts)
     assert np.isfinite(together).all()
     for row, text in enumerate(texts):
         inputs = trained.model.encode([text])
         alone = trained.model.run(inputs)[0]
-        saved = np.asarray(keras_model({entry.name: inputs[entry.name] for entry in keras_model.inputs}))[0]
+        saved = np.asarray(trained.saved({entry.name: inputs[entry.name] for entry in trained.saved.inputs}))[0]
         own = tuple(slice(0, size) for size in alone.shape)
         np.testing.assert_allclose(together[row][own], alone, atol=1e-4)
         np.testing.assert_allclose(saved, alone, atol=1e-4)

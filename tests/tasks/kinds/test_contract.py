@@ -1,6 +1,7 @@
 """What every model structure keeps to on every kind of task, whatever the texts; and every kind, however few rows."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,10 +31,10 @@ QUICK_WITH_MANY = ("linear", "lstm", "private_linear")
 """Structures that are trained on 300 classes in the quick suite too: one of each way to make a head."""
 
 
-def _pairs() -> list[tuple[str, str]]:
-    """Every structure with every kind that it can learn."""
+def _pairs() -> list[Any]:
+    """Every structure with every kind that it can learn; those of a structure on one worker, which trains it once."""
     return [
-        (name, task)
+        pytest.param(name, task, marks=pytest.mark.xdist_group(f"contract of {name}"))
         for name, structure in architectures().items()
         for task in WRITTEN
         if structure.skip(
@@ -96,7 +97,12 @@ def test_a_structure_agrees_answers_and_explains(name: str, task: str, case: str
 
 @pytest.mark.parametrize(
     ("name", "task"),
-    [pytest.param(*pair, marks=[] if pair[0] in QUICK_WITH_MANY else pytest.mark.slow) for pair in PAIRS],
+    [
+        pytest.param(
+            *pair.values, marks=[*pair.marks, *([] if pair.values[0] in QUICK_WITH_MANY else [pytest.mark.slow])]
+        )
+        for pair in PAIRS
+    ],
 )
 def test_a_structure_learns_300_classes(name: str, task: str, trained) -> None:
     made = trained(name, task, many=True)
@@ -109,7 +115,9 @@ def test_a_structure_learns_300_classes(name: str, task: str, trained) -> None:
 
 @pytest.mark.parametrize("rows", [1, 2, None], ids=["one row", "two rows", "all rows"])
 @pytest.mark.parametrize("many", [False, True], ids=["few classes", "300 classes"])
-@pytest.mark.parametrize("task", WRITTEN)
+@pytest.mark.parametrize(
+    "task", [pytest.param(task, marks=pytest.mark.xdist_group(f"contract of {KINDS[task].floor}")) for task in WRITTEN]
+)
 def test_a_kind_judges_and_calibrates_however_few_the_rows(task: str, many: bool, rows: int | None, trained) -> None:
     kind = KINDS[task]
     made = trained(kind.floor, task, many)
