@@ -24,7 +24,7 @@ _LOAD = """
 import json, sys, time
 from pathlib import Path
 from bentos.text_classifier.model import TextModel
-from bentos.text_classifier.process import settle_memory
+from bentos.serving.process import settle_memory
 folder, key = Path(sys.argv[1]), sys.argv[2] or None
 started = time.perf_counter()
 model = TextModel.load(folder, key=key)

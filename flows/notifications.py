@@ -63,6 +63,13 @@ RULES: dict[str, tuple[Sequence[str], str, timedelta, str, str]] = {
         "{{ event.resource.name }}: live traffic drifts",
         "alarms: {{ event.payload.alarms | join(', ') }} in {{ event.payload.rows }} rows",
     ),
+    "a retrain did not help against drift": (
+        ("model-service.unchanged",),
+        "model-service.*",
+        timedelta(days=1),
+        "{{ event.resource.name }} stays: the same rows make the same model",
+        "{{ event.payload.summary }}",
+    ),
 }
 """Events, resource, time in which it is told once, subject and body, by the rule's name."""
 

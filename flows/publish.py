@@ -1,5 +1,6 @@
 """What a run leaves for people: the HTML page, the model card, the JSON object, Prefect artifacts."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,12 @@ def _tables(content: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def conclusion(run: RunReport, page: Path) -> list[str]:
-    """What a person wants to know at the end; the report's path is the last line."""
+def conclusion(run: RunReport, page: Path, helps: Sequence[str] = ()) -> list[str]:
+    """What a person wants to know at the end; the report's path is the last line.
+
+    Args:
+        helps: where the live version stays because it is this model already, what would make another one.
+    """
     dataset, selection, optimised, evaluation = run.dataset, run.selection, run.optimised, run.evaluation
     if not (dataset and selection and optimised and evaluation):
         raise ValueError("a conclusion needs a run that was evaluated")
@@ -73,6 +78,9 @@ def conclusion(run: RunReport, page: Path) -> list[str]:
     ]
     if run.deployment:
         lines.append(f"service         {run.deployment.url} ({run.deployment.tag})")
+        if run.deployment.state == "unchanged":
+            lines.append(f"unchanged       {run.deployment.tag} is this very model: nothing was deployed.")
+            lines += [f"                {line}" for line in helps]
         if run.deployment.moved_from:
             moved = f"moved from {run.deployment.moved_from}, as asked; nothing of this project answers there any more"
             lines.append(f"                {moved}")

@@ -19,8 +19,11 @@ from tasks.base.state import state_folder
 from tasks.deployment.retention import prune
 from tasks.report.registry import write_registry
 from tasks.report.run import as_json
+from tasks.watching.drift.labelling import advice
 
 PROMOTED = "model-service.promoted"
+UNCHANGED = "model-service.unchanged"
+"""Drift asked for a retrain, and that made the model that is live."""
 
 
 @flow(name="retrain", validate_parameters=True)
@@ -45,18 +48,24 @@ def retrain(config: RetrainConfig) -> dict[str, Any]:
         run.train()
         try:
             run.judge()
-            run.package()
-            run.export()
-            if config.deploy:
-                run.deploy()
-                _tell(run)
+            if config.deploy and run.stays():
+                run.export()
+            else:
+                run.package()
+                run.export()
+                if config.deploy:
+                    run.deploy()
+                    _tell(run)
         finally:
             # A refusal or a failed deployment is reported as well; the error goes on to the caller.
             page = publish(run.report(), folder, config.report)
             # Also after a refusal and without a deployment: those versions take space too.
             prune(state, config.serve.retain)
             write_registry(state)
-    for line in conclusion(run.report(), page):
+    helps = list(advice(state, run.deployment.tag)) if config.deploy and run.deployment.state == "unchanged" else []
+    if len(helps) > 1:
+        _emit(UNCHANGED, run.deployment.tag, " ".join(helps))
+    for line in conclusion(run.report(), page, helps):
         console.line(line)
     return as_json(run.report())
 
@@ -64,11 +73,12 @@ def retrain(config: RetrainConfig) -> dict[str, Any]:
 def _tell(run: Retraining) -> None:
     tag = run.deployment.tag
     accuracy = percent(run.evaluation.metrics["accuracy"])
-    emit_event(
-        PROMOTED,
-        resource={"prefect.resource.id": f"model-service.{tag}", "prefect.resource.name": tag},
-        payload={"summary": f"test accuracy {accuracy}; answers on {run.deployment.url}"},
-    )
+    _emit(PROMOTED, tag, f"test accuracy {accuracy}; answers on {run.deployment.url}")
+
+
+def _emit(event: str, tag: str, summary: str) -> None:
+    resource = {"prefect.resource.id": f"model-service.{tag}", "prefect.resource.name": tag}
+    emit_event(event, resource=resource, payload={"summary": summary})
 
 
 def _run_folder(state: Path) -> Path:

@@ -5,8 +5,6 @@ from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 
-import pyarrow.parquet as pq
-
 from bentos.text_classifier.model import ModelError, TextModel
 from flows.candidates import Candidates
 from flows.config import RetrainConfig
@@ -27,21 +25,21 @@ from tasks.base.manifests import (
     Selection,
     Verdict,
 )
-from tasks.base.settings import Budget, Effort
+from tasks.base.settings import Budget, Effort, ServeSettings
 from tasks.candidates.plan import Plan, plan
 from tasks.candidates.select import select
 from tasks.conversion.stages import convert_model, optimise_model
 from tasks.data.personal_data import keyed_content
 from tasks.deployment.deploy import deploy
-from tasks.deployment.smoke import known_answers
+from tasks.deployment.smoke import known_answers, surest_texts
 from tasks.deployment.supervisor.record import read_live
+from tasks.deployment.unchanged import unchanged
 from tasks.release import export
-from tasks.release.package import bento_model, package
+from tasks.release.package import bento_model, made_of, package
 from tasks.report import RunReport, model_card
 from tasks.verdict.gate import gate
 from tasks.watching.accepted import evaluate_model
 
-KNOWN_ROWS = 20
 LIBRARIES = (
     "prefect",
     "great-expectations",
@@ -205,18 +203,29 @@ class Retraining:
                 f"Return to an earlier one (python -m flows.rollback), or remove {version.path}: it then counts as gone"
             ) from error
 
+    def stays(self) -> bool:
+        """Whether the live version is this very model already, served as is asked for: nothing is to be deployed."""
+        config = self.config
+        found = unchanged(made_of(self.lineage, self._served), config.serve, config.security, self.state)
+        if found:
+            self.deployment = found
+        return found is not None
+
+    @property
+    def _served(self) -> ServeSettings:
+        if self.config.serve.personal_data is not None:
+            return self.config.serve
+        return self.config.serve.model_copy(update={"personal_data": self.config.data.personal_data})
+
     def package(self) -> None:
         """Puts model, code and settings into a bento."""
         card = model_card(self.report())
-        serve = self.config.serve
-        if serve.personal_data is None:
-            serve = serve.model_copy(update={"personal_data": self.config.data.personal_data})
         self.packaged = self.stages.act(
             "package",
             package,
             lambda made: f"{made.tag}, {made.size_bytes / 1e6:.1f} MB",
             evaluation=self.evaluation,
-            serve=serve,
+            serve=self._served,
             card=card,
             lineage=self.lineage,
             state=self.state,
@@ -283,15 +292,3 @@ class Retraining:
             "model": self.selection.chosen.content,
             "served": self.evaluation.content,
         }
-
-
-def surest_texts(predictions: Path) -> list[str]:
-    """Test texts, the surest of every answer first, to know the model by.
-
-    Quantised arithmetic depends a little on the other texts of a batch, so a text on the border between
-    two classes may turn; a sure one may not.
-    """
-    rows = pq.read_table(predictions, columns=["text", "predicted", "score"]).to_pandas()
-    rows["rank"] = rows.groupby(rows["predicted"].map(str))["score"].rank(method="first", ascending=False)
-    surest = rows.sort_values(["rank", "score"], ascending=[True, False]).head(KNOWN_ROWS)
-    return surest["text"].tolist()

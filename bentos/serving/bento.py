@@ -38,8 +38,9 @@ def _served(kind: str, name: str, folder: Path, settings: ServiceSettings, worke
 
     from bentos.serving.bentoml_front import Front, life, method
     from bentos.serving.guard.access import guard_from_environment
-    from bentos.serving.http.application import PROBES, Application
+    from bentos.serving.http.application import Application
     from bentos.serving.http.connections import Connections
+    from bentos.serving.http.probes import PROBES
     from bentos.serving.http.protocol import bounded
     from bentos.serving.service import service_of
 

@@ -18,16 +18,17 @@ import logging
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from bentos.serving.http.asgi import Disconnected, Headers, Message, Receive, Request, Scope, Send
 from bentos.serving.http.intake import Intake
 from bentos.serving.http.problems import LIMITED, Problem
-from bentos.serving.records.appending import append, whole_lines
+from bentos.serving.observations import Observed, Pair, Rule
+from bentos.serving.records.appending import append
 
 logger = logging.getLogger(__name__)
 
@@ -42,35 +43,6 @@ _MOST_COMPARED = 16
 _DROPPED_HEADERS = {"connection", "keep-alive", "transfer-encoding", "content-length", "host", "date", "server"}
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is done with a `share` of the requests to /predict; what was seen goes into the folder `observations`."""
-
-    port: int
-    share: float
-    answers: Literal["own", "other", "rescue"]
-    observations: str
-    timeout: float = 10.0
-
-
-class Pair(msgspec.Struct, frozen=True, array_like=True):
-    """One request answered by both versions; `differ` of its `texts` got other labels."""
-
-    own_ok: bool
-    other_ok: bool
-    own_ms: float
-    other_ms: float
-    texts: int
-    differ: int
-
-
-class Observed(msgspec.Struct, frozen=True):
-    """What one worker saw in half a second: requests under the rule, those that it failed itself, and pairs."""
-
-    requests: int = 0
-    failed: int = 0
-    pairs: list[Pair] = []
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -281,24 +253,6 @@ class Relay:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def read_observed(folder: Path, ignored: Collection[int] = ()) -> Observed:
-    """What all workers have seen so far, but for those with the process ids `ignored`."""
-    requests, failed, pairs = 0, 0, []
-    for file in sorted(folder.glob("*.jsonl")):
-        if int(file.stem) in ignored:
-            continue
-        for line in whole_lines(file):
-            try:
-                observed = msgspec.json.decode(line, type=Observed)
-            except msgspec.MsgspecError:
-                logger.warning("%s holds what is left of a line", file)
-                continue
-            requests += observed.requests
-            failed += observed.failed
-            pairs += observed.pairs
-    return Observed(requests, failed, pairs)
 
 
 def _concerned(scope: Scope) -> bool:

@@ -63,8 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
     import uvicorn
 
     from bentos.serving.guard.access import guard_from_environment
-    from bentos.serving.http.application import PROBES, Application
+    from bentos.serving.http.application import Application
     from bentos.serving.http.connections import Connections
+    from bentos.serving.http.probes import PROBES
     from bentos.serving.http.protocol import bounded
     from bentos.serving.relay import RULE_VARIABLE, Relay
     from bentos.serving.service import service_of

@@ -182,6 +182,7 @@ class Package(Record):
     tag: str
     path: Path
     size_bytes: int
+    made_of: str = Field(default="", description="content of its model, code and policy, see `release.package`")
     content: str
 
 
@@ -190,7 +191,7 @@ class Deployment(Record):
     url: str
     previous: str | None = None
     moved_from: str | None = Field(default=None, description="host:port where nothing answers any more")
-    state: Literal["live", "rolled back", "not deployed"]
+    state: Literal["live", "unchanged", "rolled back", "not deployed"]
     smoke: list[dict[str, Any]] = []
     rollout: list[dict[str, Any]] = Field(default=[], description="figures of each stage of a shadow or canary")
     latency_ms: float | None = None

@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bentos.serving.records.personal_data import Redactor
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.text import fold
 from tasks.base.machine import open_model

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bentos.text_classifier.personal_data import Redactor
+from bentos.serving.records.personal_data import Redactor
 from tasks.base.manifests import Record, content_of
 from tasks.base.settings import SourceSettings
 from tasks.data.personal_data import without_personal_data

@@ -4,25 +4,16 @@ All kinds of task are judged alike through an `Outcome`: counts of right answers
 by row and label give precision, recall and every F1; confidences with their fate give calibration.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from scipy import stats
 from scipy.sparse import csr_array
 
 from tasks.base.manifests import Figure
+from tasks.kinds.calibration import Bins, squared_error
+from tasks.kinds.intervals import FEWEST, ROUNDS, percentiles, proportion, resamples
 
-ROUNDS = 1000
-"""Bootstrap draws; fewer for very many rows, where intervals are narrow anyway."""
-
-BINS = 15
-"""Of the reliability diagram, each holding equally many rows."""
-
-_FEWEST = 200
-_DRAWN = 50_000_000
-_BLOCK = 4_000_000
 _RANKED = 40_000_000
 
 
@@ -149,9 +140,9 @@ def measure(outcome: Outcome, seed: int, names: tuple[str, ...] = tuple(COUNTED)
         gaps.append(squared_error(*((matrix.T @ weights.T).T for matrix in per_row)))
     figures = {"accuracy": proportion(int(outcome.exact.sum()), outcome.rows)}
     for name in names:
-        figures[name] = _percentiles(float(COUNTED[name](total)[0]), np.concatenate(blocks[name]))
+        figures[name] = percentiles(float(COUNTED[name](total)[0]), np.concatenate(blocks[name]))
     if outcome.loss is not None:
-        figures["log_loss"] = _percentiles(float(outcome.loss.mean()), np.concatenate(losses))
+        figures["log_loss"] = percentiles(float(outcome.loss.mean()), np.concatenate(losses))
     figures |= ranking(outcome, seed, rounds)
     figures["expected_calibration_error"] = bins.interval(np.concatenate(gaps))
     return Measured(figures, _per_label(total, np.concatenate(f1s)))
@@ -168,104 +159,6 @@ def drawn(outcome: Outcome, name: str, seed: int, rounds: int = ROUNDS) -> np.nd
     return np.concatenate([COUNTED[name](_weighted(outcome, weights)) for weights in blocks])
 
 
-def resamples(rows: int, seed: int, rounds: int = ROUNDS) -> Iterator[np.ndarray]:
-    """How often each row is drawn: float32 [draws, rows] in blocks, `rounds` in all, fewer for very many rows."""
-    generator = np.random.default_rng(seed)
-    left = min(rounds, max(_FEWEST, _DRAWN // max(rows, 1)))
-    while left:
-        block = min(left, max(1, _BLOCK // max(rows, 1)))
-        drawn = generator.integers(rows, size=(block, rows))
-        yield np.stack([np.bincount(draw, minlength=rows) for draw in drawn]).astype(np.float32)
-        left -= block
-
-
-def proportion(hits: int, rows: int) -> Figure:
-    """A share with Wilson's 95 % interval; 0 to 1 when there are no rows."""
-    if rows == 0:
-        return Figure(value=0.0, low=0.0, high=1.0)
-    interval = stats.binomtest(hits, rows).proportion_ci(0.95, method="wilson")
-    return Figure(value=hits / rows, low=float(interval.low), high=float(interval.high))
-
-
-@dataclass(frozen=True)
-class Bins:
-    """Confidences in `BINS` bins of equally many pairs, with the calibration error over them.
-
-    count, confidence, correct: float64 [bins], rows and sums over them. of_pair: int [pairs], each pair's bin.
-    """
-
-    count: np.ndarray
-    confidence: np.ndarray
-    correct: np.ndarray
-    of_pair: np.ndarray
-    pairs: tuple[np.ndarray, np.ndarray]
-
-    @classmethod
-    def of(cls, confidence: np.ndarray, correct: np.ndarray) -> "Bins":
-        confidence, correct = confidence.astype(np.float64), correct.astype(np.float64)
-        of_pair = np.empty(len(confidence), np.int64)
-        of_pair[np.argsort(confidence, kind="stable")] = np.arange(len(confidence)) * BINS // max(len(confidence), 1)
-        count = np.bincount(of_pair, minlength=BINS).astype(np.float64)
-        sums = [np.bincount(of_pair, weights, BINS) for weights in (confidence, correct)]
-        return cls(count, sums[0], sums[1], of_pair, (confidence, correct))
-
-    @property
-    def error(self) -> float:
-        """Expected calibration error, bias-corrected; see `squared_error`."""
-        return _root(squared_error(self.count, self.confidence, self.correct))
-
-    @property
-    def plug_in(self) -> float:
-        """The classic expected calibration error: mean absolute gap, what chance adds included."""
-        return float(np.abs(self.correct - self.confidence).sum() / max(self.count.sum(), 1.0))
-
-    def interval(self, drawn: np.ndarray) -> Figure:
-        """The error with its pivotal interval from the `squared_error` of bootstrap draws.
-
-        Draws stray around the sample's own gaps, chance included, not around the true ones; so the
-        interval is that of their distance from those.
-        """
-        square = float(squared_error(self.count, self.confidence, self.correct))
-        gaps = (self.correct - self.confidence) ** 2 / np.maximum(self.count, 1.0)
-        low, high = np.quantile(drawn, [0.025, 0.975]) - gaps.sum() / max(self.count.sum(), 1.0)
-        return Figure(value=_root(square), low=_root(square - high), high=_root(square - low))
-
-    def by_row(self, row: np.ndarray, rows: int) -> tuple[csr_array, csr_array, csr_array]:
-        """What each row adds to `count`, `confidence` and `correct`: sparse [rows, bins]."""
-        values = (np.ones(len(row)), *self.pairs)
-        first, second, third = (csr_array((value, (row, self.of_pair)), shape=(rows, BINS)) for value in values)
-        return first, second, third
-
-    def table(self) -> list[dict[str, float]]:
-        """One entry a filled bin: mean confidence, accuracy with its interval, rows."""
-        entries = []
-        for count, confidence, correct in zip(self.count, self.confidence, self.correct, strict=True):
-            if count:
-                share = proportion(int(correct), int(count))
-                entries.append(
-                    {"confidence": float(confidence / count), "accuracy": share.value, "low": share.low}
-                    | {"high": share.high, "rows": int(count)}
-                )
-        return entries
-
-    def summary(self) -> dict[str, Any]:
-        return {"error": self.error, "plug_in": self.plug_in, "bins": self.table()}
-
-
-def squared_error(count: np.ndarray, confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
-    """Mean squared calibration error without the bias of small bins, from sums over bins [..., bins].
-
-    A bin's accuracy strays around its expectation, so that even a calibrated model shows gaps; the
-    variance that this adds to the square is subtracted (Kumar, Liang and Ma 2019), which can leave
-    less than nothing. The root is at least the mean absolute gap, the classic expected error.
-    """
-    rows = np.maximum(count, 1.0)
-    accuracy = correct / rows
-    chance = accuracy * (1.0 - accuracy) / np.maximum(rows - 1.0, 1.0)
-    gap = (correct - confidence) / rows
-    return (count * (gap**2 - chance)).sum(axis=-1) / np.maximum(count.sum(axis=-1), 1.0)
-
-
 def ranking(outcome: Outcome, seed: int, rounds: int = ROUNDS) -> dict[str, Figure]:
     """Areas under the ROC and the precision-recall curve, one label against the rest, averaged over labels.
 
@@ -279,7 +172,7 @@ def ranking(outcome: Outcome, seed: int, rounds: int = ROUNDS) -> dict[str, Figu
         return {}
     everyone = np.ones((1, outcome.rows), np.float32)
     value = np.mean([_areas(outcome.scores[:, k], outcome.truths[:, k], everyone) for k in labels], axis=0)[:, 0]
-    rounds = min(rounds, max(_FEWEST, _RANKED // (outcome.rows * len(labels))))
+    rounds = min(rounds, max(FEWEST, _RANKED // (outcome.rows * len(labels))))
     areas: list[np.ndarray] = []
     for weights in resamples(outcome.rows, seed, rounds):
         found = np.stack([_areas(outcome.scores[:, k], outcome.truths[:, k], weights) for k in labels])
@@ -287,8 +180,8 @@ def ranking(outcome: Outcome, seed: int, rounds: int = ROUNDS) -> dict[str, Figu
         areas.append(np.ma.masked_invalid(found).mean(axis=0).filled(np.nan))
     roc, precision_recall = np.concatenate(areas, axis=1)
     return {
-        "roc_auc": _percentiles(float(value[0]), roc),
-        "pr_auc": _percentiles(float(value[1]), precision_recall),
+        "roc_auc": percentiles(float(value[0]), roc),
+        "pr_auc": percentiles(float(value[1]), precision_recall),
     }
 
 
@@ -325,15 +218,6 @@ def _per_label(total: Counts, drawn: np.ndarray) -> list[dict[str, float]]:
     return [
         {name: float(column[0, label]) for name, column in columns.items()} for label in range(total.actual.shape[-1])
     ]
-
-
-def _percentiles(value: float, drawn: np.ndarray) -> Figure:
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return Figure(value=value, low=float(min(low, value)), high=float(max(high, value)))
-
-
-def _root(square: float | np.ndarray) -> float:
-    return float(np.sqrt(max(float(square), 0.0)))
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

@@ -71,7 +71,13 @@ def package(
     own(state, f"{NAME}:{name}", store() / name)
     path = _place(built, name)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return Package(tag=f"{NAME}:{name}", path=path, size_bytes=size, content=content)
+    return Package(tag=f"{NAME}:{name}", path=path, size_bytes=size, made_of=made_of(lineage, serve), content=content)
+
+
+def made_of(lineage: dict[str, str], serve: ServeSettings) -> str:
+    """The content of the served model, the code and the policy for personal data: what two versions have in common
+    when they differ in their time alone."""
+    return content_of(lineage.get("served"), lineage.get("code"), serve.personal_data)
 
 
 def store() -> Path:

@@ -12,7 +12,8 @@ from bentos.serving.model_folder import MANIFEST
 from bentos.text_classifier.manifest import Manifest, dump
 from tasks.base.machine import open_model
 from tasks.base.manifests import Dataset
-from tasks.kinds.figures import Bins, Outcome
+from tasks.kinds.calibration import Bins
+from tasks.kinds.figures import Outcome
 from tasks.kinds.registry import KINDS, outcome_of
 from tasks.learning.examples import rows_of, training_texts
 from tasks.verdict.scope import fit_scope

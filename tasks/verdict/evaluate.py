@@ -21,7 +21,8 @@ from tasks.base.optional import NoResult, attempt
 from tasks.base.progress import Progress, saying, silent, within
 from tasks.candidates.select import held_out
 from tasks.data.rows import Rows
-from tasks.kinds.figures import Outcome, measure, proportion
+from tasks.kinds.figures import Outcome, measure
+from tasks.kinds.intervals import proportion
 from tasks.kinds.registry import KINDS, outcome_of
 from tasks.learning.examples import read_part, rows_of
 from tasks.verdict.calibrate import calibrate, calibration_of

@@ -12,7 +12,7 @@ from scipy.stats import hypergeom
 from tasks.base.manifests import Figure
 from tasks.base.optional import NoResult
 from tasks.data.profile import script_shares
-from tasks.kinds.figures import proportion
+from tasks.kinds.intervals import proportion
 
 MOST_VALUES = 20
 """Of an extra column; further values are gathered under 'other'."""

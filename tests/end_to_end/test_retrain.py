@@ -171,6 +171,17 @@ def test_a_run_again_keeps_its_stages_and_no_deploy_ends_with_the_bento(place, f
     assert place.predict("parcel")["model"] == live
 
 
+def test_the_same_model_again_is_not_deployed(place, first):
+    _, _, source = first
+    live, events = place.predict("parcel")["model"], len(list(history(place.state)))
+    done = place.retrain("--source", str(source))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"unchanged       {live['bento']} is this very model: nothing was deployed." in done.stdout
+    assert "New labelled rows, feedback or other settings would make another one." in done.stdout
+    assert place.predict("parcel")["model"] == live
+    assert len(list(history(place.state))) == events
+
+
 def test_a_killed_run_goes_on_from_its_last_finished_stage(place, tmp_path):
     source = write_odd_csv(tmp_path / "tickets.csv", rows(500, seed=3))
     command = place.command("--source", str(source), "--no-deploy")

@@ -8,7 +8,7 @@ framework is most of the cost.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ from bentos.serving.http.asgi import (
     send_stream,
 )
 from bentos.serving.http.intake import Intake
-from bentos.serving.http.problems import Problem
-from bentos.serving.http.route import PLAIN, Route
+from bentos.serving.http.probes import probes
+from bentos.serving.http.problems import Problem, not_loaded, wrong_method
+from bentos.serving.http.route import PLAIN, Route, by_path
 from bentos.serving.http.site import Page, api_pages, pages
 from bentos.serving.http.wire import decode, encode
 from bentos.serving.model_folder import model_name
@@ -47,16 +48,6 @@ PAGE = "page"
 OTHER = "other"
 _ALWAYS: Headers = [(b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"DENY")]
 _CLOSE: Headers = [(b"connection", b"close")]
-
-
-PROBES = {
-    "/livez": ("livez", "Whether the process lives", False),
-    "/healthz": ("healthz", "The same, for BentoML's clients", False),
-    "/readyz": ("readyz", "Whether a real prediction was made", True),
-    "/v2/health/live": ("v2_live", "Open Inference Protocol: liveness", False),
-    "/v2/health/ready": ("v2_ready", "Open Inference Protocol: readiness", True),
-}
-"""Paths that are answered whatever is served: the route's name and summary, and whether it asks for readiness."""
 
 
 class Application:
@@ -102,7 +93,10 @@ class Application:
         )
         self.next_id: Callable[[], str] = request_ids()
         self._pages: dict[str, Page] = pages(service.web) if service.web else {}
-        self.routes: list[Route[Any, Any]] = [*self._probes(), *(guard.routes if guard is not None else ())]
+        self.routes: list[Route[Any, Any]] = [
+            *probes(lambda: self.ready, lambda: self._draining),
+            *(guard.routes if guard is not None else ()),
+        ]
         self._by_path: dict[str, dict[str, Route[Any, Any]]] = by_path(self.routes)
 
     async def start(self) -> None:
@@ -221,9 +215,9 @@ class Application:
             return self._page(request, path, method)
         route = found.get("GET" if method == "HEAD" else method)
         if route is None:
-            raise _wrong_method(found)
+            raise wrong_method(found)
         if self.runtime is None and not route.early:
-            raise _not_loaded()
+            raise not_loaded()
         if self.guard is not None and not route.early:
             self.guard.authorise(request, route.scope, route.of_lines)
         if route.decoder is None:
@@ -249,10 +243,10 @@ class Application:
         if page is None or self.runtime is None:
             # What there is depends on the model.
             if self.runtime is None:
-                raise _not_loaded()
+                raise not_loaded()
             raise Problem(404, "there is nothing at this path; GET /docs shows what there is")
         if method not in ("GET", "HEAD"):
-            raise _wrong_method(("GET",))
+            raise wrong_method(("GET",))
         if self.guard is not None:
             self.guard.authorise(request, page.scope, False)
         return page.answer(request)
@@ -270,32 +264,6 @@ class Application:
         summary = "Counters over all workers, in Prometheus' text format"
         return Route("GET", "/metrics", "metrics", summary, metrics, scope="admin", media_type=PLAIN)
 
-    def _probes(self) -> list[Route[Any, None]]:
-        """What tells of this process, whatever it serves."""
-
-        async def live(service: object, request: Request, body: None) -> Response:
-            return Response(200, b"\n", [(b"content-type", b"text/plain; charset=utf-8")])
-
-        async def ready(service: object, request: Request, body: None) -> Response:
-            if self.ready:
-                return await live(service, request, body)
-            raise Problem(503, "not ready to take new connections") if self._draining else _not_loaded()
-
-        return [
-            Route(
-                "GET",
-                path,
-                name,
-                summary,
-                ready if asks_ready else live,
-                scope=None,
-                media_type=PLAIN,
-                problems=(503,) if asks_ready else (),
-                early=True,
-            )
-            for path, (name, summary, asks_ready) in PROBES.items()
-        ]
-
     def _count(self, recorder: Recorder, request: Request, path: str, status: int, seconds: float) -> None:
         route = path if path in self._by_path else PAGE if path in self._pages else OTHER
         recorder.counters.request(route, status, seconds)
@@ -308,20 +276,3 @@ class Application:
                 return [AccessRecord(moment, request.id, request.scope["method"], asked, status, seconds * 1e3, client)]
 
             recorder.access.add(record)
-
-
-def _not_loaded() -> Problem:
-    return Problem(503, "the model is not loaded yet")
-
-
-def by_path(routes: Sequence[Route[Any, Any]]) -> dict[str, dict[str, Route[Any, Any]]]:
-    """Path to method to route."""
-    found: dict[str, dict[str, Route[Any, Any]]] = {}
-    for route in routes:
-        found.setdefault(route.path, {})[route.method] = route
-    return found
-
-
-def _wrong_method(allowed: Collection[str]) -> Problem:
-    names = ", ".join([*allowed, "HEAD"] if "GET" in allowed else allowed)
-    return Problem(405, f"use {names} here", headers=((b"allow", names.encode()),))

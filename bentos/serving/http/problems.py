@@ -1,11 +1,14 @@
 """What a client is told when a request is refused: RFC 9457 problem details with a field and a reason."""
 
 import math
+from collections.abc import Collection
 from http import HTTPStatus
 
 import msgspec
 
-from bentos.serving.http.asgi import Response
+from bentos.serving.http.asgi import (
+    Response,
+)
 
 PROBLEM_TYPE = b"application/problem+json"
 
@@ -50,3 +53,12 @@ def limited(detail: str, by: bytes, retry_after: float) -> Problem:
     """429: a limit that is not the model's is reached; `retry_after` in seconds."""
     seconds = max(1, math.ceil(retry_after))
     return Problem(429, detail, headers=((b"retry-after", b"%d" % seconds), (LIMITED, by)))
+
+
+def not_loaded() -> Problem:
+    return Problem(503, "the model is not loaded yet")
+
+
+def wrong_method(allowed: Collection[str]) -> Problem:
+    names = ", ".join([*allowed, "HEAD"] if "GET" in allowed else allowed)
+    return Problem(405, f"use {names} here", headers=((b"allow", names.encode()),))

@@ -3,14 +3,19 @@
 The application's dispatch, the guard, the OpenAPI document and BentoML's methods are drawn from these declarations.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from bentos.serving.guard.api_keys import ApiScope
-from bentos.serving.http.asgi import Cost, Request, Response, Stream
+from bentos.serving.http.asgi import (
+    Cost,
+    Request,
+    Response,
+    Stream,
+)
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
@@ -74,3 +79,11 @@ class Route(Generic[Service, Body]):
     def of_lines(self) -> bool:
         """Whether body and answer are lines without an end."""
         return self.media_type == NDJSON
+
+
+def by_path(routes: Sequence[Route[Any, Any]]) -> dict[str, dict[str, Route[Any, Any]]]:
+    """Path to method to route."""
+    found: dict[str, dict[str, Route[Any, Any]]] = {}
+    for route in routes:
+        found.setdefault(route.path, {})[route.method] = route
+    return found

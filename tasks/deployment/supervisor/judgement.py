@@ -15,7 +15,7 @@ series). A stage is passed at `requests` pairs.
 
 from collections.abc import Sequence
 
-from bentos.serving.relay import Pair
+from bentos.serving.observations import Pair
 from tasks.base.settings import RolloutSettings
 
 FIRST_LOOK = 25

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from bentos.serving.relay import Rule
+from bentos.serving.observations import Rule
 from tasks.base.errors import DeploymentError, InputError
 from tasks.deployment.supervisor import control, guardian, processes
 from tasks.deployment.supervisor.listener import open_listener, take_over

@@ -33,6 +33,7 @@ class Version(Record):
     content: str
     serve: ServeSettings
     security: SecuritySettings = SecuritySettings()
+    made_of: str = ""
 
     @classmethod
     def of(
@@ -41,7 +42,14 @@ class Version(Record):
         serve: ServeSettings,
         security: SecuritySettings = SecuritySettings(),  # noqa: B008 (frozen)
     ) -> "Version":
-        return cls(tag=package.tag, path=package.path, content=package.content, serve=serve, security=security)
+        return cls(
+            tag=package.tag,
+            path=package.path,
+            content=package.content,
+            serve=serve,
+            security=security,
+            made_of=package.made_of,
+        )
 
     @property
     def there(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from bentos.serving.relay import Rule, read_observed
+from bentos.serving.observations import Rule, read_observed
 from tasks.base.errors import DeploymentError
 from tasks.base.settings import RolloutSettings
 from tasks.deployment.supervisor import control, judgement, lifecycle

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from bentos.serving.cpus import share
-from bentos.serving.relay import Rule
+from bentos.serving.observations import Rule
 from tasks.base.errors import DeploymentError
 from tasks.deployment.supervisor import control, guardian, processes, watch
 from tasks.deployment.supervisor.listener import address, url_of

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from bentos.serving.relay import Rule, read_observed
+from bentos.serving.observations import Rule, read_observed
 from tasks.base.files import write_whole
 from tasks.deployment.supervisor import control, judgement
 from tasks.deployment.supervisor.record import Version

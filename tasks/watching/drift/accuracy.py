@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from bentos.text_classifier.feedback import FeedbackRecord
 from tasks.base.manifests import Figure
-from tasks.kinds.figures import proportion
+from tasks.kinds.intervals import proportion
 
 _Z = 1.959964
 

@@ -14,7 +14,8 @@ import pytest
 from bentos.serving import relay as relay_module
 from bentos.serving.http.asgi import Receive, Scope, Send
 from bentos.serving.http.intake import Intake
-from bentos.serving.relay import Pair, Relay, Rule, read_observed
+from bentos.serving.observations import Pair, Rule, read_observed
+from bentos.serving.relay import Relay
 
 Answers = Literal["own", "other", "rescue"]
 

@@ -3,7 +3,9 @@ import pytest
 from sklearn import metrics as reference
 
 from bentos.text_classifier.manifest import Manifest
-from tasks.kinds.figures import Bins, Outcome, drawn, measure, proportion, squared_error
+from tasks.kinds.calibration import Bins, squared_error
+from tasks.kinds.figures import Outcome, drawn, measure
+from tasks.kinds.intervals import proportion
 from tasks.kinds.registry import KINDS
 
 LABELS = 4

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bentos.serving.relay import Pair
+from bentos.serving.observations import Pair
 from tasks.base.settings import RolloutSettings
 from tasks.deployment.supervisor.judgement import failing, fault, figures, looks, passed
 

@@ -19,7 +19,7 @@ from bentos.text_classifier.settings import Settings
 from tasks.base.errors import InputError
 from tasks.base.manifests import Dataset, Profile
 from tasks.base.settings import WatchSettings
-from tasks.kinds.figures import proportion
+from tasks.kinds.intervals import proportion
 from tasks.verdict.scope import fit_scope
 from tasks.watching.drift import DriftReport, monitor, reference_statistics
 from tests.bentos.text_classifier.model_folder import WORDS, grams_folder
