@@ -27,17 +27,17 @@ _PLAIN: dict[type[inspect.Type], pa.DataType] = {
 
 
 def answer_schema(manifest: Manifest, extra: Sequence[str]) -> pa.Schema:
-    """The columns of the output: every answer's, and the one that holds the whole answer of this kind of task."""
-    answered = dict.fromkeys(("label", "score", "labels", decoder_of(manifest).answer, "in_scope"))
+    """The columns of the output: an answer's fields but the service's `id`, and `spans` of kinds that give them."""
+    left_out = {"id", "spans"} - {decoder_of(manifest).answer}
     fields = cast(inspect.StructType, inspect.type_info(Prediction)).fields
-    types = {field.name: _column(field.type) for field in fields}
+    answered = {field.name: _column(field.type) for field in fields if field.name not in left_out}
     return pa.schema(
         [
             ("source", pa.string()),
             ("line", pa.int64()),
             *((name, pa.string()) for name in extra),
             ("text", pa.large_string()),
-            *((name, types[name]) for name in answered),
+            *answered.items(),
             ("error", pa.string()),
         ],
         metadata={"model": f"{manifest.name}:{manifest.version}"},
