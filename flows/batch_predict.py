@@ -11,6 +11,7 @@ from bentos.text_classifier.cpus import allowed_cpus
 from flows import command_line
 from flows.console import current
 from flows.predict_files import predict_files
+from flows.running import recorded
 from flows.task_runners import RunnerName, task_runner
 from tasks.base.settings import BatchSettings, KeySource, SourceSettings
 from tasks.base.state import state_folder
@@ -67,6 +68,11 @@ def batch_predict_flow(config: BatchPredictConfig) -> dict[str, Any]:
     Raises:
         InputError: the input, the output, the version or a label cannot be used.
     """
+    with recorded():
+        return _predicted(config)
+
+
+def _predicted(config: BatchPredictConfig) -> dict[str, Any]:
     console = current()
     check_query(config.query, config.input)
     model = config.model or served_model(state_folder(), config.bento)

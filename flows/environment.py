@@ -43,6 +43,8 @@ def defaults() -> dict[str, str]:
         # One run ahead: after an outage there is one late run to catch up with, not a pile (prefect#16984).
         "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS": "1",
         "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "1",
+        # A run's hold on its slot outlives a restart of the server; without it the run is cancelled minutes later.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         # A run whose process is gone is noticed within two minutes.
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         # Logs go to the API and the run's log file; the terminal shows our own lines.

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from flows import command_line
 from flows.console import current
+from flows.running import recorded
 from tasks.base.files import write_whole
 from tasks.base.settings import WatchSettings
 from tasks.base.state import state_folder
@@ -52,6 +53,11 @@ def monitor_flow(config: MonitorConfig) -> dict[str, Any]:
     Raises:
         InputError: the live version was packaged without reference statistics.
     """
+    with recorded():
+        return _monitored(config)
+
+
+def _monitored(config: MonitorConfig) -> dict[str, Any]:
     console = current()
     state = state_folder()
     live = read_live(state)

@@ -5,6 +5,7 @@ from pathlib import Path
 from prefect import flow, task
 
 from flows.console import current
+from flows.running import recorded
 from tasks.base.settings import BatchSettings, SourceSettings
 from tasks.batch import BatchResult, batch_predict
 from tasks.data.sources.length import about_rows
@@ -30,5 +31,6 @@ predict_file = task(name="predict-file", task_run_name="predict {output.name}", 
 
 @flow(name="predict-files")
 def predict_files(pairs: list[tuple[SourceSettings, Path]], model: Path, batch: BatchSettings) -> list[BatchResult]:
-    futures = [predict_file.submit(source, output, model, batch) for source, output in pairs]
-    return [future.result() for future in futures]
+    with recorded():
+        futures = [predict_file.submit(source, output, model, batch) for source, output in pairs]
+        return [future.result() for future in futures]
