@@ -17,7 +17,7 @@ from tasks.base.settings import BatchSettings, KeySource, SourceSettings
 from tasks.base.state import state_folder
 from tasks.batch import outputs_of
 from tasks.data.sources import check_query, shown
-from tasks.deployment.served_model import served_model
+from tasks.deployment.served_model import ServedModel, served_model
 
 
 class BatchPredictConfig(BatchSettings):
@@ -75,7 +75,7 @@ def batch_predict_flow(config: BatchPredictConfig) -> dict[str, Any]:
 def _predicted(config: BatchPredictConfig) -> dict[str, Any]:
     console = current()
     check_query(config.query, config.input)
-    model = config.model or served_model(state_folder(), config.bento)
+    model = ServedModel(config.model) if config.model else served_model(state_folder(), config.bento)
     pairs = outputs_of(config.input, config.output, config.format, sealed=config.seal is not None)
     console.line(f"{shown(config.input)}: {len(pairs):,} {'files' if len(pairs) > 1 else 'input'}")
     one_by_one = config.runner == "local"

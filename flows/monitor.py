@@ -16,8 +16,8 @@ from tasks.base.files import write_whole
 from tasks.base.settings import WatchSettings
 from tasks.base.state import state_folder
 from tasks.data.feedback import feedback_since
+from tasks.deployment.served_model import served_model
 from tasks.deployment.supervisor.record import Live, read_live
-from tasks.release.package import bento_model
 from tasks.report.registry import write_registry
 from tasks.watching.drift import DriftReport, monitor
 from tasks.watching.drift.history import remember
@@ -76,9 +76,9 @@ def _monitored(config: MonitorConfig) -> dict[str, Any]:
 def look(config: MonitorConfig, live: Live, state: Path) -> tuple[DriftReport, Path]:
     """The report and its page; artifacts show both."""
     since = max(live.since, datetime.now(UTC) - timedelta(hours=config.hours))
-    reference = bento_model(live.version.path) / REFERENCE
+    folder, key = served_model(state, None)
     version = live.version.tag.partition(":")[2]
-    report = monitor(reference, state / "records", version, config.watch(), since)
+    report = monitor(folder / REFERENCE, state / "records", version, config.watch(), since, key=key)
     folder = state / "drift"
     page = write_page(report, remember(report, folder), folder)
     create_link_artifact(link=page.as_uri(), link_text=headline(report), key="drift")

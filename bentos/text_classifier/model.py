@@ -74,7 +74,7 @@ class TextModel:
         A sealed folder is opened in memory by the key that `key`, else TEXT_CLASSIFIER_KEY, names.
         """
         try:
-            read, graph = _reader(folder, key)
+            read, graph = reader(folder, key)
             model = cls(read, graph, threads=threads, providers=providers)
             if (folder / CARD).is_file():
                 model.card = read(CARD).decode()
@@ -140,8 +140,12 @@ def in_order(batches: Sequence[tuple[Sequence[int], np.ndarray]]) -> np.ndarray:
     return result
 
 
-def _reader(folder: Path, key: str | None) -> tuple[ReadFile, Path | bytes]:
-    """How the folder's files are read, and its graph: a path, or the opened bytes of a sealed one."""
+def reader(folder: Path, key: str | None) -> tuple[ReadFile, Path | bytes]:
+    """How the folder's files are read, and its graph: a path, or the opened bytes of a sealed one.
+
+    Raises:
+        ValueError: the folder is sealed and cannot be opened by `key`, else by what TEXT_CLASSIFIER_KEY names.
+    """
     manifest = folder / MANIFEST
     if manifest.is_file():
         with manifest.open("rb") as stream:

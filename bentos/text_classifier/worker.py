@@ -73,16 +73,17 @@ def main(arguments: list[str] | None = None) -> int:
     from bentos.text_classifier.relay import RULE_VARIABLE, Relay
 
     counters = options.counters or counters_folder()
+    guard = guard_from_environment(workers)
     application = Application(
         folder,
         settings,
         threads=threads,
         bento=options.bento,
         counters_folder=Path(counters) if counters else None,
-        guard=guard_from_environment(workers),
+        guard=guard,
     )
     rule = os.environ.get(RULE_VARIABLE)
-    served = Relay(application, Path(rule), lambda: not application.ready) if rule else application
+    served = Relay(application, Path(rule), lambda: not application.ready, guard) if rule else application
     listener = _listener(options)
     protocol = bounded(Connections(connection_limits(settings), PROBES))
 
