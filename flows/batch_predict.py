@@ -101,4 +101,4 @@ def _predicted(config: BatchPredictConfig) -> dict[str, Any]:
 
 if __name__ == "__main__":
     log = state_folder() / "logs" / "batch-predict.log"
-    command_line.run(BatchPredictConfig, "python -m flows.batch_predict", log, batch_predict_flow)
+    command_line.run_flow(BatchPredictConfig, "python -m flows.batch_predict", log, batch_predict_flow)

@@ -61,7 +61,10 @@ def prefect_home() -> Path:
 
 
 def prepare(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Sets what is missing; picks the kept local server where it answers, else Prefect's temporary one."""
+    """Sets what is missing; picks the kept local server while it lives, else Prefect's temporary one.
+
+    One that lives and does not answer is not passed over: a second server on its database would wait for its locks.
+    """
     for name in ("MODEL_SERVICE_STATE", "BENTOML_HOME"):
         # Child processes work in other folders.
         if environ.get(name):
@@ -75,7 +78,7 @@ def prepare(environ: MutableMapping[str, str] = os.environ) -> None:
         except InputError:
             # Every command makes it too, and says then what is wrong with the folder.
             return
-        use(kept_server(), environ)
+        use(_living_server(), environ)
 
 
 def use(url: str | None, environ: MutableMapping[str, str] = os.environ) -> None:
@@ -121,12 +124,22 @@ def kept_server() -> str | None:
 
     None when none answers, or it runs without our secret: `make up` replaces that one.
     """
+    url = _living_server()
+    if url is None:
+        return None
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+            return url if answer.status == 200 else None
+    except urllib.error.HTTPError as error:
+        # It lives; its database is locked for a moment.
+        return url if error.code == 503 else None
+    except (OSError, ValueError):
+        return None
+
+
+def _living_server() -> str | None:
     known = _record()
     # Of a server that has died another program may have taken the port.
     if living(known) is None or known.get("secret") != secret_s_hash():
         return None
-    try:
-        with urllib.request.urlopen(f"{known['url']}/health", timeout=5) as answer:
-            return known["url"] if answer.status == 200 else None
-    except (OSError, ValueError, KeyError, urllib.error.URLError):
-        return None
+    return known.get("url")

@@ -56,4 +56,5 @@ def maintain(config: MaintainConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    command_line.run(MaintainConfig, "python -m flows.maintain", state_folder() / "logs" / "maintain.log", maintain)
+    log = state_folder() / "logs" / "maintain.log"
+    command_line.run_flow(MaintainConfig, "python -m flows.maintain", log, maintain)

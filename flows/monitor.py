@@ -117,4 +117,5 @@ def conclusion(report: DriftReport, page: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    command_line.run(MonitorConfig, "python -m flows.monitor", state_folder() / "logs" / "monitor.log", monitor_flow)
+    log = state_folder() / "logs" / "monitor.log"
+    command_line.run_flow(MonitorConfig, "python -m flows.monitor", log, monitor_flow)

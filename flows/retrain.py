@@ -80,4 +80,4 @@ def _run_folder(state: Path) -> Path:
 
 
 if __name__ == "__main__":
-    command_line.run(RetrainConfig, "python -m flows.retrain", state_folder() / "logs" / "retrain.log", retrain)
+    command_line.run_flow(RetrainConfig, "python -m flows.retrain", state_folder() / "logs" / "retrain.log", retrain)

@@ -38,4 +38,5 @@ def rollback(config: RollbackConfig) -> Deployment:
 
 
 if __name__ == "__main__":
-    command_line.run(RollbackConfig, "python -m flows.rollback", state_folder() / "logs" / "rollback.log", rollback)
+    log = state_folder() / "logs" / "rollback.log"
+    command_line.run_flow(RollbackConfig, "python -m flows.rollback", log, rollback)
