@@ -48,7 +48,7 @@ retrain: $(READY)
 		$(if $(LABEL),--label-column "$$LABEL") $(if $(TEST),--test-source "$$TEST") $(if $(EFFORT),--effort "$$EFFORT") $(ARGS)
 
 # On as many workers as there are CPUs; see tests/conftest.py for what is shared out, and for what is quick.
-PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder --durations 10
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder --durations 10
 
 test: $(READY)
 	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)

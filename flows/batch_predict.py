@@ -11,12 +11,13 @@ from bentos.serving.cpus import allowed_cpus
 from flows import command_line
 from flows.console import current
 from flows.predict_files import predict_files
+from flows.running import recorded
 from flows.task_runners import RunnerName, task_runner
 from tasks.base.settings import BatchSettings, KeySource, SourceSettings
 from tasks.base.state import state_folder
 from tasks.batch import outputs_of
 from tasks.data.sources import check_query, shown
-from tasks.deployment.served_model import served_model
+from tasks.deployment.served_model import ServedModel, served_model
 
 
 class BatchPredictConfig(BatchSettings):
@@ -67,9 +68,14 @@ def batch_predict_flow(config: BatchPredictConfig) -> dict[str, Any]:
     Raises:
         InputError: the input, the output, the version or a label cannot be used.
     """
+    with recorded():
+        return _predicted(config)
+
+
+def _predicted(config: BatchPredictConfig) -> dict[str, Any]:
     console = current()
     check_query(config.query, config.input)
-    model = config.model or served_model(state_folder(), config.bento)
+    model = ServedModel(config.model) if config.model else served_model(state_folder(), config.bento)
     pairs = outputs_of(config.input, config.output, config.format, sealed=config.seal is not None)
     console.line(f"{shown(config.input)}: {len(pairs):,} {'files' if len(pairs) > 1 else 'input'}")
     one_by_one = config.runner == "local"
@@ -95,4 +101,4 @@ def batch_predict_flow(config: BatchPredictConfig) -> dict[str, Any]:
 
 if __name__ == "__main__":
     log = state_folder() / "logs" / "batch-predict.log"
-    command_line.run(BatchPredictConfig, "python -m flows.batch_predict", log, batch_predict_flow)
+    command_line.run_flow(BatchPredictConfig, "python -m flows.batch_predict", log, batch_predict_flow)

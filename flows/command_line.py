@@ -1,5 +1,6 @@
 """From a flow's typed parameters to its command line; errors become one message and an exit status."""
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -62,7 +63,7 @@ def _option_error(entry: object) -> str:
 
 
 def run(config: type[Config], program: str, log: Path, body: Callable[[Config], object]) -> None:
-    """Runs `body` (mostly a flow), its lines on this terminal, and exits.
+    """Runs `body`, its lines on this terminal, and exits.
 
     The status is 0, or the error's, after one message and no traceback.
     """
@@ -75,6 +76,20 @@ def run(config: type[Config], program: str, log: Path, body: Callable[[Config], 
     with quiet(log) as console, shown_on(console):
         status = _guarded(lambda: body(parameters), console, log)
     sys.exit(status)
+
+
+def run_flow(config: type[Config], program: str, log: Path, body: Callable[[Config], object]) -> None:
+    """`run`, once Prefect's server is seen to answer: its client would go on asking a silent one for many minutes."""
+
+    def asked(parameters: Config) -> object:
+        if url := os.environ.get("PREFECT_API_URL"):
+            # Imported late: whoever is told that an option is wrong need not wait for it.
+            from flows.api import check_answers
+
+            check_answers(url)
+        return body(parameters)
+
+    run(config, program, log, asked)
 
 
 def _guarded(body: Callable[[], object], console: Console, log: Path) -> int:

@@ -43,6 +43,8 @@ def defaults() -> dict[str, str]:
         # One run ahead: after an outage there is one late run to catch up with, not a pile (prefect#16984).
         "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS": "1",
         "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "1",
+        # A run's hold on its slot outlives a restart of the server; without it the run is cancelled minutes later.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         # A run whose process is gone is noticed within two minutes.
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         # Logs go to the API and the run's log file; the terminal shows our own lines.
@@ -59,7 +61,10 @@ def prefect_home() -> Path:
 
 
 def prepare(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Sets what is missing; picks the kept local server where it answers, else Prefect's temporary one."""
+    """Sets what is missing; picks the kept local server while it lives, else Prefect's temporary one.
+
+    One that lives and does not answer is not passed over: a second server on its database would wait for its locks.
+    """
     for name in ("MODEL_SERVICE_STATE", "BENTOML_HOME"):
         # Child processes work in other folders.
         if environ.get(name):
@@ -73,7 +78,7 @@ def prepare(environ: MutableMapping[str, str] = os.environ) -> None:
         except InputError:
             # Every command makes it too, and says then what is wrong with the folder.
             return
-        use(kept_server(), environ)
+        use(_living_server(), environ)
 
 
 def use(url: str | None, environ: MutableMapping[str, str] = os.environ) -> None:
@@ -119,12 +124,22 @@ def kept_server() -> str | None:
 
     None when none answers, or it runs without our secret: `make up` replaces that one.
     """
+    url = _living_server()
+    if url is None:
+        return None
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+            return url if answer.status == 200 else None
+    except urllib.error.HTTPError as error:
+        # It lives; its database is locked for a moment.
+        return url if error.code == 503 else None
+    except (OSError, ValueError):
+        return None
+
+
+def _living_server() -> str | None:
     known = _record()
     # Of a server that has died another program may have taken the port.
     if living(known) is None or known.get("secret") != secret_s_hash():
         return None
-    try:
-        with urllib.request.urlopen(f"{known['url']}/health", timeout=5) as answer:
-            return known["url"] if answer.status == 200 else None
-    except (OSError, ValueError, KeyError, urllib.error.URLError):
-        return None
+    return known.get("url")

@@ -1,7 +1,7 @@
 """Keeps a local system alive: `make up` starts it beside server and worker, `make down` ends it.
 
-Every few seconds it starts again what has died (server, worker), marks runs whose process was killed
-as crashed, and emits events: the source of `retrain-on-data` has changed, a version was withdrawn or rolled back.
+Every few seconds it starts again what has died (server, worker), puts right what an outage left (`flows.settling`),
+and emits events: the source of `retrain-on-data` has changed, a version was withdrawn or rolled back.
 """
 
 import logging
@@ -19,7 +19,7 @@ from flows.api import listed
 from flows.arrivals import Watch, fingerprint
 from flows.changes import tell_changes
 from flows.environment import make_home, prefect_home
-from flows.running import crash_dead_runs
+from flows.settling import settle
 from tasks.base.errors import PipelineError
 from tasks.base.state import state_folder
 from tasks.data.sources import shown
@@ -34,9 +34,10 @@ log = logging.getLogger("keeper")
 def look(watch: Watch) -> None:
     """One round over everything that is kept."""
     url = system.start_server()
+    # Before there is a worker again that would take up all that is overdue.
+    for change in settle():
+        log.warning("%s", change)
     system.start_worker(deploy=False)
-    for run in crash_dead_runs():
-        log.warning("run %s: its process was killed; marked as crashed", run)
     for event in tell_changes(state_folder(), prefect_home() / "told.json"):
         log.warning("told: %s", event)
     for deployment in listed(url, "deployments"):

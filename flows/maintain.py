@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows import command_line
 from flows.console import current
 from flows.exclusive import exclusive
+from flows.running import recorded
 from tasks.base.settings import ServeSettings
 from tasks.base.state import state_folder
 from tasks.base.upkeep import compact, forget_files, trim_logs
@@ -40,7 +41,7 @@ def maintain(config: MaintainConfig) -> dict[str, Any]:
         Bytes freed by kind.
     """
     console, state, home = current(), state_folder(), PREFECT_HOME.value()
-    with exclusive(state, wait=True, console=console):
+    with recorded(), exclusive(state, wait=True, console=console):
         removed = prune(state, config.retain)
         freed = {
             "versions and runs": removed.freed_bytes,
@@ -55,4 +56,5 @@ def maintain(config: MaintainConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    command_line.run(MaintainConfig, "python -m flows.maintain", state_folder() / "logs" / "maintain.log", maintain)
+    log = state_folder() / "logs" / "maintain.log"
+    command_line.run_flow(MaintainConfig, "python -m flows.maintain", log, maintain)

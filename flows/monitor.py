@@ -11,12 +11,13 @@ from pydantic import Field
 
 from flows import command_line
 from flows.console import current
+from flows.running import recorded
 from tasks.base.files import write_whole
 from tasks.base.settings import WatchSettings
 from tasks.base.state import state_folder
 from tasks.data.feedback import feedback_since
+from tasks.deployment.served_model import served_model
 from tasks.deployment.supervisor.record import Live, read_live
-from tasks.release.package import bento_model
 from tasks.report.registry import write_registry
 from tasks.watching.drift import DriftReport, monitor
 from tasks.watching.drift.history import remember
@@ -52,6 +53,11 @@ def monitor_flow(config: MonitorConfig) -> dict[str, Any]:
     Raises:
         InputError: the live version was packaged without reference statistics.
     """
+    with recorded():
+        return _monitored(config)
+
+
+def _monitored(config: MonitorConfig) -> dict[str, Any]:
     console = current()
     state = state_folder()
     live = read_live(state)
@@ -70,9 +76,9 @@ def monitor_flow(config: MonitorConfig) -> dict[str, Any]:
 def look(config: MonitorConfig, live: Live, state: Path) -> tuple[DriftReport, Path]:
     """The report and its page; artifacts show both."""
     since = max(live.since, datetime.now(UTC) - timedelta(hours=config.hours))
-    reference = bento_model(live.version.path) / REFERENCE
+    folder, key = served_model(state, None)
     version = live.version.tag.partition(":")[2]
-    report = monitor(reference, state / "records", version, config.watch(), since)
+    report = monitor(folder / REFERENCE, state / "records", version, config.watch(), since, key=key)
     folder = state / "drift"
     page = write_page(report, remember(report, folder), folder)
     create_link_artifact(link=page.as_uri(), link_text=headline(report), key="drift")
@@ -111,4 +117,5 @@ def conclusion(report: DriftReport, page: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    command_line.run(MonitorConfig, "python -m flows.monitor", state_folder() / "logs" / "monitor.log", monitor_flow)
+    log = state_folder() / "logs" / "monitor.log"
+    command_line.run_flow(MonitorConfig, "python -m flows.monitor", log, monitor_flow)

@@ -5,12 +5,14 @@ from pathlib import Path
 from prefect import flow, task
 
 from flows.console import current
+from flows.running import recorded
 from tasks.base.settings import BatchSettings, SourceSettings
 from tasks.batch import BatchResult, batch_predict
 from tasks.data.sources.length import about_rows
+from tasks.deployment.served_model import ServedModel
 
 
-def predict(source: SourceSettings, output: Path, model: Path, batch: BatchSettings) -> BatchResult:
+def predict(source: SourceSettings, output: Path, model: ServedModel, batch: BatchSettings) -> BatchResult:
     """One input; a worker that dies costs only this, and the next attempt goes on from its finished chunks."""
     console = current()
     total = about_rows(source)
@@ -19,7 +21,7 @@ def predict(source: SourceSettings, output: Path, model: Path, batch: BatchSetti
         console.progress(output.name[:12], min(rows / total, 1.0) if total else 0.0, text)
 
     try:
-        return batch_predict(source, output, model, batch, show)
+        return batch_predict(source, output, model.folder, batch, show, model.key)
     finally:
         console.finish_progress()
 
@@ -29,6 +31,9 @@ predict_file = task(name="predict-file", task_run_name="predict {output.name}", 
 
 
 @flow(name="predict-files")
-def predict_files(pairs: list[tuple[SourceSettings, Path]], model: Path, batch: BatchSettings) -> list[BatchResult]:
-    futures = [predict_file.submit(source, output, model, batch) for source, output in pairs]
-    return [future.result() for future in futures]
+def predict_files(
+    pairs: list[tuple[SourceSettings, Path]], model: ServedModel, batch: BatchSettings
+) -> list[BatchResult]:
+    with recorded():
+        futures = [predict_file.submit(source, output, model, batch) for source, output in pairs]
+        return [future.result() for future in futures]

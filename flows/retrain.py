@@ -38,10 +38,15 @@ def retrain(config: RetrainConfig) -> dict[str, Any]:
         GateRefused: the model is not good enough.
         DeploymentError: the smoke test or the deployment failed.
     """
+    with recorded():
+        return _retrained(config)
+
+
+def _retrained(config: RetrainConfig) -> dict[str, Any]:
     console = current()
     state = state_folder()
     beforehand.check(config, state)
-    with recorded(), exclusive(state, wait=config.wait, console=console):
+    with exclusive(state, wait=config.wait, console=console):
         folder = _run_folder(state)
         run = Retraining(config, state, console)
         run.prepare()
@@ -88,4 +93,4 @@ def _run_folder(state: Path) -> Path:
 
 
 if __name__ == "__main__":
-    command_line.run(RetrainConfig, "python -m flows.retrain", state_folder() / "logs" / "retrain.log", retrain)
+    command_line.run_flow(RetrainConfig, "python -m flows.retrain", state_folder() / "logs" / "retrain.log", retrain)

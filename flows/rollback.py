@@ -5,6 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows import command_line
 from flows.console import current
+from flows.running import recorded
 from tasks.base.manifests import Deployment
 from tasks.base.state import state_folder
 from tasks.deployment.deploy import rollback as return_to
@@ -30,10 +31,12 @@ def rollback(config: RollbackConfig) -> Deployment:
         DeploymentError: it does not come up; the live version still answers.
     """
     console = current()
-    done = return_to(config.to, state_folder(), config.why)
+    with recorded():
+        done = return_to(config.to, state_folder(), config.why)
     console.line(f"{done.tag} answers on {done.url} again, in place of {done.previous}")
     return done
 
 
 if __name__ == "__main__":
-    command_line.run(RollbackConfig, "python -m flows.rollback", state_folder() / "logs" / "rollback.log", rollback)
+    log = state_folder() / "logs" / "rollback.log"
+    command_line.run_flow(RollbackConfig, "python -m flows.rollback", log, rollback)

@@ -2,6 +2,7 @@
 
 `make test` shares the tests out over a worker a CPU and one more. Tests of one file stay together and in their
 order, for the sake of its fixtures; files with slow tests come first, so that no worker ends long after the others.
+By file, and not by the mark `xdist_group`, which xdist 3.8 silently loses under pytest 9.2.
 Every worker must find the same tests: no parameter of a test may hold a time, a process id or anything drawn.
 
 `make quick` (`pytest --quick`) runs the tests of logic. Nobody marks them: a test leaves the quick run by itself when
@@ -89,7 +90,6 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return max(1, min(wanted, psutil.virtual_memory().available // WORKER_BYTES))
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         for mark, (reason, there) in OPTIONAL.items():
@@ -98,8 +98,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason=reason))
         if item.get_closest_marker("datasets") and not datasets_folder().is_dir():
             item.add_marker(pytest.mark.skip(reason=f"there are no data sets in {datasets_folder()}"))
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(ROOT).as_posix()))
     if config.getoption("quick"):
         left = [item for item in items if any(item.get_closest_marker(mark) for mark in LEFT_OUT)]
         config.hook.pytest_deselected(items=left)

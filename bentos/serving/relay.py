@@ -19,12 +19,25 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bentos.serving.http.asgi import Disconnected, Headers, Message, Receive, Request, Scope, Send
+from bentos.serving.guard.guard import Guard
+from bentos.serving.guard.network import ENCRYPTION_HEADER
+from bentos.serving.http.asgi import (
+    Disconnected,
+    Headers,
+    Message,
+    Receive,
+    Request,
+    Response,
+    Scope,
+    Send,
+    send_response,
+)
 from bentos.serving.http.intake import Intake
 from bentos.serving.http.problems import LIMITED, Problem
 from bentos.serving.observations import Observed, Pair, Rule
@@ -59,16 +72,21 @@ class Answer(msgspec.Struct, frozen=True):
         return self.status < 500 and (self.status != 429 or any(name == LIMITED for name, _ in self.headers))
 
 
+Give = Callable[[Answer], Awaitable[None]]
 _LOST = Answer(502, [], b"", 0.0, lost=True)
 
 
 class Relay:
-    """ASGI middleware around the application; `draining` tells when every answer must close its connection."""
+    """ASGI middleware around the application; `draining` tells when every answer must close its connection.
 
-    def __init__(self, app: App, file: Path, draining: Callable[[], bool]) -> None:
+    What `guard` can open is opened here, once, and its answer sealed here: both versions are asked in clear.
+    """
+
+    def __init__(self, app: App, file: Path, draining: Callable[[], bool], guard: Guard | None = None) -> None:
         self.app = app
         self.file = file
         self.draining = draining
+        self.guard = guard
         self.rule: Rule | None = None
         self._seen: tuple[int, int] | None = None
         self._httpx: Any = None
@@ -91,52 +109,62 @@ class Relay:
         if rule is None or not _concerned(scope) or random.random() >= rule.share or self._leaves(rule):
             await self.app(scope, receive, send)
             return
-        request = Request(scope, receive, "")
+        # With a scope of its own, in which the guard keeps what seals the answer: the application must not, too.
+        request = Request(dict(scope), receive, "")
+        give = partial(self._give, request, send)
         try:
             body = await self._intake.body(request)
+            if self.guard is not None and request.header(ENCRYPTION_HEADER) is not None:
+                body = self.guard.open(request, body)
+                scope = _in_clear(scope, len(body))
             self._requests += 1
             if rule.answers == "other":
-                await self._other_first(rule, scope, receive, send, body)
+                await self._other_first(rule, scope, receive, give, body)
             else:
-                await self._own_first(rule, scope, receive, send, body)
+                await self._own_first(rule, scope, receive, give, body)
         except Problem as problem:
             refusal = problem.response()
-            await _give(send, Answer(refusal.status, refusal.headers, refusal.body, 0.0))
+            await give(Answer(refusal.status, refusal.headers, refusal.body, 0.0))
         except Disconnected:
             return
         finally:
             self._intake.release(request)
 
+    async def _give(self, request: Request, send: Send, answer: Answer) -> None:
+        headers = [(key, value) for key, value in answer.headers if key != b"content-length"]
+        response = Response(answer.status, answer.body, headers)
+        await send_response(send, self.guard.seal(request, response) if self.guard else response, [], head=False)
+
     def _leaves(self, rule: Rule) -> bool:
         """Whether this worker is on its way out: then it compares no more, but is rescued to the end."""
         return self.draining() and rule.answers != "rescue"
 
-    async def _own_first(self, rule: Rule, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
+    async def _own_first(self, rule: Rule, scope: Scope, receive: Receive, give: Give, body: bytes) -> None:
         own = await self._ask_own(scope, body, receive)
         if own is None:
             return
         if rule.answers == "own":
             self._failed += not own.ok
-            await _give(send, own)
+            await give(own)
             self._compare(rule, lambda: self._ask_other(rule, scope, body), own)
         elif own.ok:
-            await _give(send, own)
+            await give(own)
         else:
             other = await self._ask_other(rule, scope, body)
             # What the version before fails as well is the request's fault, not the version's.
             self._failed += other is None or other.ok or other.lost
             answer = own if other is None or not other.ok else other
-            await _give(send, _closing(answer) if answer is other and self.draining() else answer)
+            await give(_closing(answer) if answer is other and self.draining() else answer)
 
-    async def _other_first(self, rule: Rule, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
+    async def _other_first(self, rule: Rule, scope: Scope, receive: Receive, give: Give, body: bytes) -> None:
         other = await self._ask_other(rule, scope, body)
         if other is not None and other.ok:
-            await _give(send, other)
+            await give(other)
             self._compare(rule, lambda: self._ask_own(scope, body, _never), other)
             return
         own = await self._ask_own(scope, body, receive)
         if own is not None:
-            await _give(send, own)
+            await give(own)
             if other is not None:
                 self._note(rule, own, other)
 
@@ -262,11 +290,10 @@ def _concerned(scope: Scope) -> bool:
     return length.isdigit() and int(length) <= _LARGEST_BODY
 
 
-async def _give(send: Send, answer: Answer) -> None:
-    headers = [(key, value) for key, value in answer.headers if key != b"content-length"]
-    headers.append((b"content-length", b"%d" % len(answer.body)))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+def _in_clear(scope: Scope, size: int) -> Scope:
+    """The request as it would have come without encryption."""
+    headers = [one for one in scope["headers"] if one[0] not in (ENCRYPTION_HEADER, b"content-length")]
+    return {**scope, "headers": [*headers, (b"content-length", b"%d" % size)]}
 
 
 def _closing(answer: Answer) -> Answer:

@@ -71,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     from bentos.serving.service import service_of
 
     counters = options.counters or counters_folder()
+    guard = guard_from_environment(workers)
     application = Application(
         service_of(options.kind),
         folder,
@@ -78,10 +79,10 @@ def main(arguments: list[str] | None = None) -> int:
         threads=threads,
         bento=options.bento,
         counters_folder=Path(counters) if counters else None,
-        guard=guard_from_environment(workers),
+        guard=guard,
     )
     rule = os.environ.get(RULE_VARIABLE)
-    served = Relay(application, Path(rule), lambda: not application.ready) if rule else application
+    served = Relay(application, Path(rule), lambda: not application.ready, guard) if rule else application
     listener = _listener(options)
     protocol = bounded(Connections(connection_limits(settings), PROBES))
 

@@ -19,7 +19,7 @@ def main() -> None:
     os.dup2(2, 1)
     start = Start.model_validate_json(commands.readline())
     try:
-        answerer = Answerer(start.model, start.settings, threads=start.settings.threads)
+        answerer = Answerer(start.model, start.settings, start.settings.threads, start.key)
     except InputError as error:
         _say(answers, str(error))
         return

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec import inspect
 
-from bentos.serving.model_folder import MANIFEST, ModelError
+from bentos.serving.model_folder import MANIFEST, ModelError, reader
 from bentos.text_classifier.decoding import Options, Prediction, decoder_of
 from bentos.text_classifier.manifest import Manifest, parse
 from bentos.text_classifier.model import TextModel
@@ -27,17 +27,17 @@ _PLAIN: dict[type[inspect.Type], pa.DataType] = {
 
 
 def answer_schema(manifest: Manifest, extra: Sequence[str]) -> pa.Schema:
-    """The columns of the output: every answer's, and the one that holds the whole answer of this kind of task."""
-    answered = dict.fromkeys(("label", "score", "labels", decoder_of(manifest).answer, "in_scope"))
+    """The columns of the output: an answer's fields but the service's `id`, and `spans` of kinds that give them."""
+    left_out = {"id", "spans"} - {decoder_of(manifest).answer}
     fields = cast(inspect.StructType, inspect.type_info(Prediction)).fields
-    types = {field.name: _column(field.type) for field in fields}
+    answered = {field.name: _column(field.type) for field in fields if field.name not in left_out}
     return pa.schema(
         [
             ("source", pa.string()),
             ("line", pa.int64()),
             *((name, pa.string()) for name in extra),
             ("text", pa.large_string()),
-            *((name, types[name]) for name in answered),
+            *answered.items(),
             ("error", pa.string()),
         ],
         metadata={"model": f"{manifest.name}:{manifest.version}"},
@@ -55,10 +55,14 @@ def _column(kind: inspect.Type) -> pa.DataType:
     return _PLAIN[type(kind)]
 
 
-def read_manifest(model: Path) -> Manifest:
-    """The manifest of a model folder; raises InputError when there is none, or of a kind that is not known here."""
+def read_manifest(model: Path, key: str | None = None) -> Manifest:
+    """The manifest of a model folder, by `key` if it is sealed.
+
+    Raises:
+        InputError: there is none, it cannot be opened, or it is of a kind that is not known here.
+    """
     try:
-        manifest = parse((model / MANIFEST).read_bytes())
+        manifest = parse(reader(model, key)(MANIFEST))
         decoder_of(manifest)
     except (OSError, ValueError, msgspec.MsgspecError) as error:
         raise InputError(f"{model} is no model folder that can be used: {error}") from error
@@ -68,13 +72,16 @@ def read_manifest(model: Path) -> Manifest:
 class Answerer:
     """A model folder opened for batches.
 
+    Args:
+        key: source of the key of a sealed one.
+
     Raises:
         InputError: the folder cannot be opened.
     """
 
-    def __init__(self, model: Path, settings: BatchSettings, threads: int) -> None:
+    def __init__(self, model: Path, settings: BatchSettings, threads: int, key: str | None = None) -> None:
         try:
-            self.model = TextModel.load(model, threads=threads)
+            self.model = TextModel.load(model, threads=threads, key=key)
         except ModelError as error:
             raise InputError(f"{model}: {error}") from error
         manifest = self.model.manifest

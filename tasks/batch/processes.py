@@ -29,6 +29,7 @@ class Start(BaseModel):
 
     model: Path
     settings: BatchSettings
+    key: str | None
 
 
 class Work(BaseModel):
@@ -39,20 +40,20 @@ class Work(BaseModel):
 
 
 @contextmanager
-def answering(model: Path, settings: BatchSettings, workers: int) -> Iterator[Submit]:
+def answering(model: Path, settings: BatchSettings, workers: int, key: str | None = None) -> Iterator[Submit]:
     """A function that has a chunk predicted into a part file, by `workers` processes; by this one for 1.
 
     Raises:
         InputError: the model folder cannot be opened.
     """
     if workers == 1:
-        answerer = Answerer(model, settings, threads=settings.threads)
+        answerer = Answerer(model, settings, settings.threads, key)
         yield lambda chunk, part: _done(answerer, chunk, part)
         return
     with ExitStack() as stack:
         idle: SimpleQueue[_Process] = SimpleQueue()
         for _ in range(workers):
-            idle.put(stack.enter_context(_Process(model, settings)))
+            idle.put(stack.enter_context(_Process(model, settings, key)))
         pool = ThreadPoolExecutor(workers, thread_name_prefix="batch")
         stack.callback(pool.shutdown, cancel_futures=True)
 
@@ -76,13 +77,13 @@ def _done(answerer: Answerer, chunk: pa.Table, part: Path) -> "Future[None]":
 class _Process:
     """One worker process; used by one thread at a time."""
 
-    def __init__(self, model: Path, settings: BatchSettings) -> None:
+    def __init__(self, model: Path, settings: BatchSettings, key: str | None) -> None:
         command = [sys.executable, "-m", "tasks.batch"]
         # As many threads in libraries as the session has, or the processes fight for the CPUs.
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(settings.threads)}
         environment["TOKENIZERS_PARALLELISM"] = "false"
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-        self._send(Start(model=model, settings=settings).model_dump_json().encode() + b"\n")
+        self._send(Start(model=model, settings=settings, key=key).model_dump_json().encode() + b"\n")
 
     def __enter__(self) -> "_Process":
         return self

@@ -45,6 +45,7 @@ def batch_predict(
     model: Path,
     settings: BatchSettings,
     progress: Progress = lambda rows, text: None,
+    key: str | None = None,
 ) -> BatchResult:
     """Predicts every row of `source.source` into `output` (.parquet, .csv or .jsonl), rows and order kept.
 
@@ -56,6 +57,7 @@ def batch_predict(
 
     Args:
         model: a model folder.
+        key: source of the key that opens a sealed one; what MODEL_SERVICE_KEY names when None.
 
     Returns:
         The number of rows, those with an `error`, and those `kept` from an earlier run that was killed.
@@ -68,7 +70,7 @@ def batch_predict(
     keys = keys_of(output, settings, source.data_key)
     # A worker's answers wait as chunks, not as the output.
     working = settings.model_copy(update={"seal": keys and keys.waiting})
-    manifest = read_manifest(model)
+    manifest = read_manifest(model, key)
     if unknown := sorted(set(settings.labels) - set(manifest.labels)):
         raise InputError(f"labels: {unknown[0]!r} is none of the model's labels: {', '.join(manifest.labels[:20])}.")
     parts = output.with_name(f"{output.name}.parts")
@@ -77,7 +79,7 @@ def batch_predict(
         parts.mkdir(exist_ok=True)
         with read_chunks(source, settings.chunk_rows) as (chunks, reading):
             run = _Run(parts, content_of(model, settings.answer_key(), keys and keys.name), progress)
-            run.predict(chunks, model, working)
+            run.predict(chunks, model, working, key)
         if not run.parts:
             raise InputError(f"{shown(source.source)}: there is a header but no row below it.")
         schema = answer_schema(manifest, source.extra_columns)
@@ -121,11 +123,11 @@ class _Run:
         self.rows = self.kept = 0
         self._pending: dict[Future[None], int] = {}
 
-    def predict(self, chunks: Iterator[pa.Table], model: Path, settings: BatchSettings) -> None:
+    def predict(self, chunks: Iterator[pa.Table], model: Path, settings: BatchSettings, key: str | None) -> None:
         first = list(islice(chunks, 2))
         # What fits into one chunk is done before a second process has started.
         workers = share(settings.workers, settings.threads)[0] if len(first) > 1 else 1
-        with answering(model, settings, workers) as submit:
+        with answering(model, settings, workers, key) as submit:
             for chunk in chain(first, chunks):
                 self._add(chunk, submit)
                 # Enough for every worker to have one at hand; more would only fill the memory.

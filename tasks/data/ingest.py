@@ -13,12 +13,13 @@ from tasks.base.manifests import Table, content_of
 from tasks.base.progress import Progress, silent, within
 from tasks.base.settings import SourceSettings
 from tasks.base.workspace import engine, identifier, literal, scratch_folder
+from tasks.data.label_forms import NO_NAME
 from tasks.data.personal_data import without_personal_data
 from tasks.data.quarantine import by_kind, write_quarantine
 from tasks.data.sources import OWN_COLUMNS, Reading, shown, source_of
 from tasks.data.sources.length import about_rows
 from tasks.data.task_kind import find_task
-from tasks.kinds.registry import KINDS
+from tasks.kinds.registry import KINDS, found_by
 
 _READ = 0.8
 """Share of the work that is done once the rows are read."""
@@ -63,7 +64,9 @@ def ingest(
             raise InputError(
                 f"data.personal_data {personal.policy} would move the spans of a {task} table: choose drop or keep"
             )
-        duck.execute(f"CREATE VIEW judged AS SELECT * REPLACE (coalesce(reason, {labels.misfit}) AS reason) FROM raw")
+        named = settings.task == found_by("names")
+        reasons = labels.misfit if named else f"{NO_NAME}, {labels.misfit}"
+        duck.execute(f"CREATE VIEW judged AS SELECT * REPLACE (coalesce(reason, {reasons}) AS reason) FROM raw")
         quarantined = _reasons(duck)
         if sum(quarantined.values()) == rows_read:
             raise InputError(f"{_first_fault(duck)} No row of the source can be used.")

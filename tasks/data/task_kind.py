@@ -3,6 +3,7 @@
 import duckdb
 
 from tasks.base.settings import SourceSettings
+from tasks.data.label_forms import check_forms
 from tasks.data.sources import Reading
 from tasks.kinds.registry import AUTO, found_by, kind_of
 
@@ -12,24 +13,25 @@ _SEPARATORS = ("|", ";", ",")
 def find_task(duck: duckdb.DuckDBPyConnection, settings: SourceSettings, reading: Reading) -> tuple[str, str]:
     """The kind of task of view `raw`, and what separates labels in it ('' where nothing does).
 
-    Any spans mean the kind that is found by them, mostly lists the one that is found by lists. Separated text means
-    lists only when the parts plainly recur in different company: a class name may hold a comma.
+    Any spans mean the kind that is found by them, mostly lists the one that is found by lists, where one of them holds
+    more than one name. Separated text means lists only when the parts plainly recur in different company: a class name
+    may hold a comma.
 
     Raises:
-        InputError: `settings` names no kind that there is.
+        InputError: `settings` names no kind that there is, or the labels can be none; see `check_forms`.
     """
-    forms = dict(duck.execute("SELECT form, count(*) FROM raw WHERE label IS NOT NULL GROUP BY 1").fetchall())
+    forms = check_forms(duck, settings, reading)
     task = settings.task
-    if task == AUTO and forms.get("spans", 0) > 0:
+    if task == AUTO and forms.spans:
         task = found_by("spans")
-    elif task == AUTO and forms.get("list", 0) > sum(forms.values()) / 2:
-        task = found_by("list")
+    elif task == AUTO and forms.lists > forms.names:
+        task = found_by("list" if forms.longest_list > 1 else "names")
     if task != AUTO and not kind_of(task).labels.separable:
         return task, ""
     separator = settings.label_separator
     if separator is None:
         separator = next((mark for mark in _SEPARATORS if _separates(duck, mark, task != AUTO)), "")
-    if separator and forms.get(None, 0):
+    if separator and forms.names:
         reading.note(
             f"{reading.label_column}: several labels a row, separated by {separator!r}; see --task {found_by('names')}"
         )

@@ -1,20 +1,34 @@
 """A version that was packaged, and its model folder."""
 
+import os
 from pathlib import Path
+from typing import NamedTuple
 
+from bentos.text_classifier.manifest import KEY_VARIABLE
 from tasks.base.errors import InputError
 from tasks.deployment.supervisor.record import read_live
 from tasks.release.ownership import packaged
 from tasks.release.package import NAME, bento_model, store
 
 
-def served_model(state: Path, bento: str | None) -> Path:
-    """The model folder of the bento that `served_bento` finds.
+class ServedModel(NamedTuple):
+    """A model folder, and the source of the key that opens it where it is sealed."""
+
+    folder: Path
+    key: str | None = None
+    """What MODEL_SERVICE_KEY names when None."""
+
+
+def served_model(state: Path, bento: str | None) -> ServedModel:
+    """The model of the bento that `served_bento` finds, with the key that the live version is opened by.
 
     Raises:
         InputError: there is no such bento, or nothing is live.
     """
-    return bento_model(served_bento(state, bento))
+    live = read_live(state)
+    # A version of another key is opened by naming that.
+    key = None if KEY_VARIABLE in os.environ or live is None else live.version.security.encrypt
+    return ServedModel(bento_model(served_bento(state, bento)), key)
 
 
 def served_bento(state: Path, bento: str | None) -> Path:

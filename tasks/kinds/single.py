@@ -48,8 +48,10 @@ def _one_hot(index: np.ndarray, column: np.ndarray, rows: int, labels: int) -> c
 
 KIND = Kind(
     labels=Labels(
-        typed="label",
-        misfit="CASE WHEN form IS NOT NULL THEN 'the label is a list, where one name is expected' END",
+        typed="CASE WHEN form = 'list' THEN json_extract_string(label, '$[0]') ELSE label END",
+        misfit="CASE WHEN form = 'spans' THEN 'the label is a list of spans, where one name is expected' "
+        "WHEN form = 'list' AND json_array_length(CASE WHEN form = 'list' THEN label END) > 1 "
+        "THEN 'the label is a list of several names, where one is expected' END",
         missing="label IS NULL OR trim(label, ' \t\r\n\u00a0\u3000') = ''",
         classes="[label]",
         canonical="label",

@@ -7,10 +7,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import flows.batch_predict
+from bentos.serving.sealing.folder import seal_folder
+from bentos.serving.sealing.keys import provider_of
+from bentos.text_classifier.manifest import KEY_VARIABLE
 from flows.batch_predict import BatchPredictConfig, batch_predict_flow
 from flows.console import Console, shown_on
 from tasks.base.errors import InputError
 from tasks.data.sealed_files import MAGIC, seal_file
+from tasks.deployment.served_model import ServedModel
 from tests.bentos.text_classifier.model_folder import WORDS, grams_folder, sentence
 from tests.tasks.keys import key_file
 
@@ -70,3 +75,28 @@ def test_without_a_live_version_one_must_be_named(inputs: Path, tmp_path: Path) 
         batch_predict_flow(BatchPredictConfig(input=str(inputs), output=tmp_path / "out.csv"))
     with pytest.raises(InputError, match="there is no such bento"):
         batch_predict_flow(BatchPredictConfig(input=str(inputs), output=tmp_path / "out.csv", bento="absent"))
+
+
+@pytest.mark.parametrize("by", ["the live version", "a variable"])
+def test_a_sealed_model_is_opened_by_its_key(
+    inputs: Path, tmp_path: Path, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = key_file(tmp_path / "key")
+    seal_folder(tmp_path / "model", provider_of(key))
+    config = BatchPredictConfig(input=str(inputs), output=tmp_path / "out.jsonl", workers=2, chunk_rows=20)
+    if by == "a variable":
+        with pytest.raises(InputError, match="no key was given: set MODEL_SERVICE_KEY"):
+            batch_predict_flow(config.model_copy(update={"model": tmp_path / "model"}))
+        monkeypatch.setenv(KEY_VARIABLE, key)
+        config = config.model_copy(update={"model": tmp_path / "model"})
+    else:
+        monkeypatch.setattr(
+            flows.batch_predict, "served_model", lambda state, bento: ServedModel(tmp_path / "model", key)
+        )
+    assert batch_predict_flow(config) == {
+        "files": 1,
+        "rows": 153,
+        "errors": 0,
+        "kept": 0,
+        "model": "text_classifier:v1",
+    }

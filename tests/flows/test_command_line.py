@@ -1,4 +1,6 @@
+import os
 import re
+import socket
 import subprocess
 import sys
 
@@ -99,3 +101,19 @@ def test_a_privacy_budget_is_spent_on_one_training(option):
     with pytest.raises(InputError, match=r"^train\.privacy\.epsilon is the budget of one training") as refused:
         retrain("--source", "x.csv", "--train.privacy.epsilon", "8", option)
     assert option.lstrip("-").split("=")[0] in str(refused.value)
+
+
+@pytest.mark.parametrize("command", ["batch_predict", "monitor", "maintain", "rollback", "retrain"])
+def test_a_command_whose_server_is_silent_says_so_and_does_not_hang(tmp_path, command):
+    """It accepts connections, as a stopped or overloaded one does, and never answers."""
+    arguments = ["--input", "in.csv", "--output", "out.csv"] if command == "batch_predict" else []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
+        environ = {**os.environ, "PREFECT_API_URL": url, "MODEL_SERVICE_STATE": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-m", f"flows.{command}", *arguments],
+            cwd=ROOT, env=environ, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: the Prefect server at {url} does not answer")
+    assert done.stderr.count("\n") == 1

@@ -15,7 +15,7 @@ def test_what_the_keeper_says_and_keeps_of_a_changed_database_holds_no_password(
     counts, events = iter("122"), []
     monkeypatch.setattr(keeper.system, "start_server", lambda: None)
     monkeypatch.setattr(keeper.system, "start_worker", lambda deploy: None)
-    monkeypatch.setattr(keeper, "crash_dead_runs", list)
+    monkeypatch.setattr(keeper, "settle", list)
     monkeypatch.setattr(
         keeper, "listed", lambda url, what: [{"name": keeper.WATCHING, "parameters": {"config": config}}]
     )

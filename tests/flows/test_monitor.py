@@ -6,11 +6,17 @@ from typing import Any
 
 import pytest
 
+from bentos.serving.sealing.folder import seal_folder
+from bentos.serving.sealing.keys import provider_of
 from flows import monitor as flow_module
 from flows.console import Console, shown_on
 from flows.monitor import DRIFT, FEEDBACK_READY, MonitorConfig, monitor_flow
+from tasks.base.files import write_whole
+from tasks.deployment.supervisor.record import LIVE, read_live
+from tasks.release.package import bento_model
 from tasks.watching.drift.history import looks
 from tests.flows.watched import STRANGE, ask, make_live, tell, texts
+from tests.tasks.keys import key_file
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -73,3 +79,15 @@ def test_without_a_live_version_a_look_says_so_and_ends_well(
     assert run().startswith("nothing live: ")
     assert events == []
     assert not (tmp_path / "drift").exists()
+
+
+def test_the_traffic_of_a_sealed_version_is_watched(state: Path, tmp_path: Path) -> None:
+    ask(state, tmp_path / "bento", texts(200, seed=2))
+    key = key_file(tmp_path / "key")
+    seal_folder(bento_model(tmp_path / "bento"), provider_of(key))
+    live = read_live(state)
+    assert live
+    security = live.version.security.model_copy(update={"encrypt": key})
+    version = live.version.model_copy(update={"security": security})
+    write_whole(state / LIVE, live.model_copy(update={"versions": [version]}).model_dump_json())
+    assert monitor_flow(MonitorConfig())["state"] == "steady"

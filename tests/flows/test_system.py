@@ -338,3 +338,25 @@ def test_a_killed_server_and_a_killed_worker_come_back_by_themselves(system):
     until(lambda: set(system.deployments()) == DEPLOYMENTS, "the server's answer")
     workers = "/work_pools/local/workers/filter"
     until(lambda: any(one["status"] == "ONLINE" for one in system.api("POST", workers)), "the worker's return")
+
+
+def test_a_run_that_ended_while_server_and_keeper_were_down_is_ended_and_the_next_one_runs(system, config):
+    """The process of the run is killed with them, and once more its work goes on without a server until it gives up."""
+    for kill in (True, False):
+        run = system.ask("retrain", {"config": config}).json()["id"]
+        process = until(lambda run=run: system.carried_by(run), "the run")
+        assert process
+        for name in ("keeper", "server"):
+            os.kill(system.record(name)["pid"], signal.SIGKILL)
+        if kill:
+            for member in [process, *process.children(recursive=True)]:
+                member.kill()
+        assert psutil.wait_procs([process], timeout=600)[1] == []
+        system.command("up")
+        until(lambda run=run: system.run(run)["end_time"], "the end of the run")
+        assert system.run(run)["state_type"] in (["CRASHED"] if kill else ["COMPLETED", "FAILED", "CRASHED"])
+        limit = until(lambda: system.deployments()["retrain"], "the deployments")["global_concurrency_limit"]
+        assert limit["active_slots"] == 0
+    after = system.ask("retrain", {"config": config}).json()["id"]
+    until(lambda: system.run(after)["end_time"], "the next run")
+    assert system.run(after)["state_type"] == "COMPLETED"

@@ -15,6 +15,7 @@ import logging
 import os
 import secrets
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import Annotated
@@ -44,6 +45,7 @@ INFO = b"model_service request 1"
 EXPORTED = b"model_service response 1"
 ANSWER_KEY_BYTES = 32
 
+_TIDY_SECONDS = 60.0
 _ANSWER_KEY = "model_service.answer_key"
 
 
@@ -87,8 +89,8 @@ class Envelopes:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._keys: dict[int, X25519PrivateKey] = {}
-        self._bucket = 0
+        # Also while nobody asks, and what an earlier life of the service left.
+        threading.Thread(target=self._tidy, name="envelope keys", daemon=True).start()
 
     def published(self) -> PublishedKey:
         """The key to encrypt to now."""
@@ -142,34 +144,37 @@ class Envelopes:
         )
 
     def _key(self, period: int) -> X25519PrivateKey:
-        if period not in self._keys:
-            self._forget(period)
-            self._keys[period] = X25519PrivateKey.from_private_bytes(self._stored(period))
-        return self._keys[period]
+        """The period's key; of several workers that make one at the same time, the first one's.
 
-    def _stored(self, period: int) -> bytes:
-        """The period's key; of several workers that make one at the same time, the first one's."""
-        return first_written(self._folder / f"{period}.key", secrets.token_bytes(32))
+        Read anew each time: after a step of the clock a file may have been removed and made again.
+        """
+        return X25519PrivateKey.from_private_bytes(
+            first_written(self._folder / f"{period}.key", secrets.token_bytes(32))
+        )
 
-    def _forget(self, period: int) -> None:
-        """Removes keys that are over."""
-        over = period - 1
-        self._keys = {number: key for number, key in self._keys.items() if number >= over}
+    def _tidy(self) -> None:
+        pause = threading.Event()
+        while True:
+            try:
+                self.forget()
+            except OSError:
+                logger.exception("keys of encrypted requests that are over cannot be removed yet")
+            pause.wait(_TIDY_SECONDS)
+
+    def forget(self) -> None:
+        """Removes keys that are over, or of a future that a wrong clock had shown, and marks of old envelopes."""
+        period = int(time.time()) // PERIOD_SECONDS
         for file in self._folder.glob("*.key"):
-            if int(file.stem) < over:
+            # The next one may be another worker's, whose clock is read a moment later.
+            if not period - 1 <= int(file.stem) <= period + 1:
                 file.unlink(missing_ok=True)
+        for folder in self._folder.glob("opened/*"):
+            if int(folder.name) < time.time() // WINDOW_SECONDS - 2:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _once(self, moment: int, enc: bytes) -> None:
         """Marks the envelope in a folder of its time, kept as long as the time is accepted."""
-        bucket = moment // WINDOW_SECONDS
-        opened = self._folder / "opened"
-        if bucket > self._bucket:
-            self._bucket = bucket
-            (opened / str(bucket)).mkdir(parents=True, exist_ok=True)
-            for folder in opened.iterdir():
-                if int(folder.name) < time.time() // WINDOW_SECONDS - 2:
-                    shutil.rmtree(folder, ignore_errors=True)
-        mark = opened / str(bucket) / hashlib.sha256(enc).hexdigest()
+        mark = self._folder / "opened" / str(moment // WINDOW_SECONDS) / hashlib.sha256(enc).hexdigest()
         try:
             os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except FileNotFoundError:

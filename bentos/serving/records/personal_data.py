@@ -1,25 +1,27 @@
 """Personal data found in texts and taken out of them: e-mail, telephone, card and identity numbers, addresses.
 
-Numbers with a check digit count only when it is right, so that ordinary numbers stay. Names need a
-model of their own, which may be given. One policy holds wherever texts are kept:
+Texts are looked at in one plain form: full-width signs, foreign digits, dashes
+and spaces of every kind count as the ASCII ones, invisible signs not at all. Names need a model of their own, which
+may be given. One policy holds wherever texts are kept:
 
 `keep` changes nothing; `mask` puts the kind, as in [email]; `hash` adds a keyed hash, so that equal
 values stay equal, as in [email:3f9a0c51e2]; `drop` leaves the text out.
 """
 
 import hashlib
-import ipaddress
 import logging
 import re
+import unicodedata
 from bisect import bisect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
+from bentos.text_classifier.personal_numbers import NUMBERS, numbers
+
 Policy = Literal["keep", "mask", "hash", "drop"]
 
-_ANY = re.compile(r"[@\d]|://")
-_CN_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+_ANY = re.compile(r"[@\d]|:[:/]")
 
 
 class Found(NamedTuple):
@@ -30,50 +32,24 @@ class Found(NamedTuple):
     end: int
 
 
-def luhn(number: str) -> bool:
-    """The check of card numbers (ISO/IEC 7812): every second digit from the right doubled."""
-    digits = [int(digit) for digit in number if digit.isdigit()]
-    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
-    return 13 <= len(digits) <= 19 and len(set(digits)) > 1 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
-
-
-def chinese_id(number: str) -> bool:
-    """The check of resident identity numbers (GB 11643, ISO 7064 MOD 11-2) with a possible date of birth."""
-    month, day = int(number[10:12]), int(number[12:14])
-    total = sum(weight * int(digit) for weight, digit in zip(_CN_WEIGHTS, number, strict=False))
-    return 1 <= month <= 12 and 1 <= day <= 31 and "10X98765432"[total % 11] == number[17].upper()
-
-
-def iban(number: str) -> bool:
-    """The check of account numbers (ISO 13616): the rearranged number is 1 modulo 97."""
-    compact = number.replace(" ", "").upper()
-    if not 15 <= len(compact) <= 34:
-        return False
-    return int("".join(str(int(mark, 36)) for mark in compact[4:] + compact[:4])) % 97 == 1
-
-
-def _address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _telephone(text: str) -> bool:
-    return 7 <= sum(map(str.isdigit, text)) <= 15
-
-
 # Found from their `://` or `@` on: one pattern for the whole takes a time that grows with the cube of a text's length,
 # or tries a name at every letter. What stands before is matched backwards.
 _BEFORE_URL = re.compile(r"[a-z0-9+.-]{1,20}[a-z]", re.IGNORECASE)
-_BEFORE_AT = re.compile(r"[\w.+%-]{1,64}")
+# Chinese, Japanese and Korean are written without spaces: what stands there beside an address of other letters is text.
+_OTHER = r"\u2e80-\ud7ff"
+_BEFORE_AT = (re.compile(rf"(?:[^\W{_OTHER}]|[.+%'-]){{1,64}}"), re.compile(r"[\w.+%-]{1,64}"))
 _LONGEST_BEFORE = 64
 _REST = re.compile(r"\S*")
 _LOGIN = re.compile(r"[^\s/@:]+:[^\s/@]+@\S")
 _QUERY = re.compile("[?#]")
 _SECRET = re.compile(r"(?:token|key|secret|password|passwd|pwd|auth|session|sid|sig|signature|code)=\S", re.IGNORECASE)
-_DOMAIN = re.compile(r"[\w-]+(?:\.[\w-]+)+")
+# What ends in digits is a version, as in lodash@4.17.21.
+_DOMAINS = (
+    re.compile(
+        rf"(?:(?:[^\W{_OTHER}]|-)+\.)+(?:[^\W\d_{_OTHER}]{{2,63}}|xn--[a-z\d-]+)(?![^\W{_OTHER}])", re.IGNORECASE
+    ),
+    re.compile(r"(?:[\w-]+\.)+[^\W\d_]{2,63}"),
+)
 
 
 def _before(pattern: re.Pattern[str], text: str, start: int, end: int) -> int:
@@ -103,35 +79,50 @@ def _emails(text: str) -> Iterator[Found]:
     end = 0
     mark = text.find("@")
     while mark >= 0:
-        domain = _DOMAIN.match(text, mark + 1)
-        if domain and (length := _before(_BEFORE_AT, text, end, mark)):
+        domain = next(filter(None, (pattern.match(text, mark + 1) for pattern in _DOMAINS)), None)
+        length = next(filter(None, (_before(pattern, text, end, mark) for pattern in _BEFORE_AT)), 0) if domain else 0
+        if domain and length:
             end = domain.end()
             yield Found("email", mark - length, end)
         mark = text.find("@", max(mark + 1, end))
 
 
-_DETECTORS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool] | None], ...] = (
-    ("ip", re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\d)"), _address),
-    ("ip", re.compile(r"(?<![\w:])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w:])", re.IGNORECASE), _address),
-    ("id", re.compile(r"(?<!\d)[1-9]\d{5}(?:18|19|20)\d{2}\d{4}\d{3}[\dXx](?![\dA-Za-z])", re.ASCII), chinese_id),
-    ("account", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b", re.ASCII), iban),
-    ("card", re.compile(r"(?<!\d)\d(?:[ -]?\d){12,18}(?!\d)", re.ASCII), luhn),
-    # United States (SSN) and United Kingdom (national insurance) numbers.
-    ("id", re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])", re.ASCII), None),
-    ("id", re.compile(r"\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]\b", re.ASCII), None),
-    ("telephone", re.compile(r"(?<![\w+])\+\d{1,3}(?:[ .-]?\(?\d{1,4}\)?){2,6}(?!\d)", re.ASCII), _telephone),
-    ("telephone", re.compile(r"(?<![\d-])1[3-9]\d(?:[ -]?\d{4}){2}(?!\d)", re.ASCII), None),
-    ("telephone", re.compile(r"(?<![\d-])(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\d-])", re.ASCII), None),
-    ("telephone", re.compile(r"(?<![\d-])0\d{2,4}[ -/]\d{5,8}(?!\d)", re.ASCII), _telephone),
-)
+def _plain(text: str) -> tuple[str, list[int] | None]:
+    """The text in its plain form, and the place of each of its characters where some were left out."""
+    if text.isascii():
+        return text, None
+    table = {char: _ascii_like(char) for char in set(text) if not char.isascii()}
+    plain = text.translate(str.maketrans(table))
+    if len(plain) == len(text):
+        return plain, None
+    return plain, [place for place, char in enumerate(text) if table.get(char) != ""]
+
+
+def _ascii_like(char: str) -> str:
+    """The ASCII character that a reader takes it for; empty for an invisible one, itself for any other."""
+    category = unicodedata.category(char)
+    if category == "Cf":
+        return ""
+    if category == "Zs":
+        return " "
+    if category == "Pd" or char == "\N{MINUS SIGN}":
+        return "-"
+    if category == "Nd":
+        return str(unicodedata.decimal(char))
+    same = unicodedata.normalize("NFKC", char)
+    return same if len(same) == 1 else char
 
 
 def find(text: str, names: Sequence[Found] = ()) -> list[Found]:
     """What is personal in `text`, in order and without overlaps; of `names` those that no pattern covers."""
-    if not names and not _ANY.search(text):
+    plain, places = _plain(text)
+    if not names and not _ANY.search(plain):
         return []
     found: list[Found] = []
-    for one in (*_candidates(text), *names):
+    candidates: Iterable[Found] = _candidates(plain)
+    if places is not None:
+        candidates = (Found(one.kind, places[one.start], places[one.end - 1] + 1) for one in candidates)
+    for one in (*candidates, *names):
         place = bisect(found, one.start, key=_start)
         before, after = found[place - 1 : place], found[place : place + 1]
         if not (before and before[0].end > one.start) and not (after and after[0].start < one.end):
@@ -145,10 +136,8 @@ _start = attrgetter("start")
 def _candidates(text: str) -> Iterator[Found]:
     yield from _urls(text)
     yield from _emails(text)
-    for kind, pattern, check in _DETECTORS:
-        for match in pattern.finditer(text):
-            if check is None or check(match.group()):
-                yield Found(kind, match.start(), match.end())
+    for kind, start, end in numbers(text):
+        yield Found(kind, start, end)
 
 
 class Redactor:
@@ -185,11 +174,13 @@ class Redactor:
         return "".join([*parts, text[end:]])
 
     def _stand_in(self, kind: str, value: str) -> str:
-        return f"[{kind}:{self.pseudonym(value)}]" if self.policy == "hash" else f"[{kind}]"
+        if self.policy != "hash":
+            return f"[{kind}]"
+        return f"[{kind}:{self.pseudonym(value.replace('.', '') if kind in NUMBERS else value)}]"
 
     def pseudonym(self, value: str) -> str:
-        """The hash that stands for `value`; case and separators do not matter."""
-        same = re.sub(r"[ ()/-]", "", value.casefold())
+        """The hash that stands for `value`; case, separators and the width of its signs do not matter."""
+        same = re.sub(r"[ ()/-]", "", _plain(value)[0].casefold())
         return hashlib.blake2b(same.encode("utf-8", "replace"), key=self._key[:64], digest_size=5).hexdigest()
 
 

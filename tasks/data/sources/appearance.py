@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import mean, median
 from typing import Any
 
-from bentos.text_classifier.text import words
+from bentos.text_classifier.text import holds_unspaced
 
 _TEXT_WORDS = 3
 _LABEL_CHARACTERS = 60
@@ -36,7 +36,7 @@ def looks_like_text(values: Sequence[Any]) -> bool:
     if len(found) <= len(filled) / 2 or len(set(found)) <= len(found) / 2:
         return False
     letters = mean(sum(map(str.isalpha, value)) / len(value) for value in found)
-    return letters > 0.5 and median(sum(word[0].isalpha() for word in words(value)) for value in found) >= _TEXT_WORDS
+    return letters > 0.5 and median(map(_word_count, found)) >= _TEXT_WORDS
 
 
 def looks_like_labels(values: Sequence[Any]) -> bool:
@@ -59,3 +59,8 @@ def holds_letters(values: Sequence[Any]) -> bool:
 
 def _filled(values: Sequence[Any]) -> list[Any]:
     return [value for value in values if value is not None and value == value and str(value).strip()]
+
+
+def _word_count(value: str) -> int:
+    """Words with a letter between spaces: an address or a path is one. In unspaced scripts each letter is a word."""
+    return sum(sum(map(holds_unspaced, part)) or any(map(str.isalpha, part)) for part in value.split())

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from bentos.serving.observations import Rule
 from tasks.base.errors import DeploymentError, InputError
 from tasks.deployment.supervisor import control, guardian, processes
 from tasks.deployment.supervisor.listener import open_listener, take_over
+from tasks.deployment.supervisor.protection import envelope_keys
 from tasks.deployment.supervisor.record import Event, Live, Version, read_live
 from tasks.deployment.supervisor.supervisor import DRAIN_SECONDS, READY_SECONDS
 
@@ -123,6 +125,8 @@ def stop(state: Path) -> int:
     count = len(processes.find(state))
     for role in ("guardian", "supervisor", None):
         processes.end([found.pid for found in processes.find(state, role)], DRAIN_SECONDS + 5)
+    # Nobody is left who would remove them when their hour is over.
+    shutil.rmtree(envelope_keys(state), ignore_errors=True)
     return count
 
 

@@ -34,10 +34,9 @@ def environment(security: SecuritySettings, state: Path, role: Role) -> dict[str
         told[KEY_VARIABLE] = security.encrypt
     if security.require_keys:
         told[API_KEYS_VARIABLE] = str(keys.file(state).absolute())
-    if security.private_requests:
-        # A version that stands by may get what another one opened before.
-        told[ENVELOPES_VARIABLE] = str((control.folder(state) / "envelopes" / role).absolute())
-    # Workers of other roles are asked by this deployment alone, on loopback.
+    # Workers of other roles are asked by this deployment alone, on loopback and in clear.
+    if security.private_requests and role == "worker":
+        told[ENVELOPES_VARIABLE] = str(envelope_keys(state).absolute())
     if security.tls_certificate is not None and role == "worker":
         told[CERTIFICATE_VARIABLE] = str(security.tls_certificate)
         if security.tls_key is not None:
@@ -45,6 +44,11 @@ def environment(security: SecuritySettings, state: Path, role: Role) -> dict[str
         if security.tls_client_ca is not None:
             told[CLIENT_CA_VARIABLE] = str(security.tls_client_ca)
     return told
+
+
+def envelope_keys(state: Path) -> Path:
+    """Where the keys of encrypted requests lie."""
+    return control.folder(state) / "envelopes"
 
 
 def inside(command: list[str], version: Version) -> list[str]:

@@ -26,6 +26,7 @@ def monitor(
     since: datetime | None = None,
     until: datetime | None = None,
     seed: int = 13,
+    key: str | None = None,
 ) -> DriftReport:
     """One look at the predictions of `version` recorded in `records` between `since` and `until`.
 
@@ -35,11 +36,12 @@ def monitor(
 
     Args:
         reference: the file that `reference_statistics` wrote.
+        key: source of the key of the sealed model folder that it lies in.
 
     Raises:
         InputError: the reference cannot be read.
     """
-    accepted = read_reference(reference)
+    accepted = read_reference(reference, key)
     taken = [record for record in read_predictions(records) if _within(record.time, since, until)]
     own = [record for record in taken if record.version == version]
     different = list({record.hash: record for record in own}.values())

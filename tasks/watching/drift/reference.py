@@ -6,6 +6,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bentos.serving.model_folder import reader
 from bentos.text_classifier.model import TextModel
 from bentos.text_classifier.prediction_log import named_label, observe
 from bentos.text_classifier.scope import ScopeRule
@@ -90,15 +91,15 @@ def _is_right(answer: str | None, label: object) -> bool | None:
     return answer == label if isinstance(label, str) else None
 
 
-def read_reference(path: Path) -> pa.Table:
-    """The statistics written by `reference_statistics`.
+def read_reference(path: Path, key: str | None = None) -> pa.Table:
+    """The statistics written by `reference_statistics`, by `key` in a sealed model folder.
 
     Raises:
-        InputError: the file is not there or damaged.
+        InputError: the file is not there, cannot be opened, or is damaged.
     """
     try:
-        return pq.read_table(path, schema=SCHEMA)
-    except (OSError, pa.ArrowException) as error:
+        return pq.read_table(pa.BufferReader(reader(path.parent, key)(path.name)), schema=SCHEMA)
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(
             f"{path}: the reference statistics cannot be read ({error}); a version that was packaged without them "
             "cannot be watched, retrain it."

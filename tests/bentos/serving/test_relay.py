@@ -12,6 +12,9 @@ import msgspec
 import pytest
 
 from bentos.serving import relay as relay_module
+from bentos.serving.guard.access import Access
+from bentos.serving.guard.client import PrivateClient, opened
+from bentos.serving.guard.envelope import Envelopes
 from bentos.serving.http.asgi import Receive, Scope, Send
 from bentos.serving.http.intake import Intake
 from bentos.serving.observations import Pair, Rule, read_observed
@@ -49,9 +52,11 @@ class Harness:
         self.relay._client = httpx.AsyncClient(transport=httpx.ASGITransport(other))
         self.relay.rule = self.rule
 
-    async def ask(self, path: str = "/predict", headers: dict[str, str] | None = None) -> httpx.Response:
+    async def ask(
+        self, path: str = "/predict", headers: dict[str, str] | None = None, content: bytes = b'{"texts": ["a"]}'
+    ) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self.relay), base_url="http://own") as client:
-            response = await client.post(path, content=b'{"texts": ["a"]}', headers=headers)
+            response = await client.post(path, content=content, headers=headers)
         for task in list(self.relay._tasks):
             await task
         return response
@@ -110,6 +115,35 @@ def test_while_draining_nothing_is_compared_but_failures_are_still_rescued(tmp_p
     response, _ = run(tmp_path, App("own", 500), App("other"), "rescue", draining=True)
     assert response.json()["predictions"][0]["label"] == "other"
     assert response.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("answers", ["own", "other", "rescue"])
+def test_an_encrypted_request_is_opened_once_and_both_versions_are_asked_in_clear(
+    tmp_path: Path, answers: Answers
+) -> None:
+    guard = Access(None, Envelopes(tmp_path / "envelopes"), workers=1)
+    own, other = App("own", 500 if answers == "rescue" else 200), App("other")
+    harness = Harness(own, other, answers, tmp_path)
+    harness.relay.guard = guard
+    client = PrivateClient("http://own")
+    client._key = Envelopes(tmp_path / "envelopes").published()
+    envelope, answer_key = client.seal("/predict", b'{"texts": ["a"]}')
+    headers = {"x-encryption": "hpke", "authorization": "Bearer x"}
+
+    async def scenario() -> tuple[httpx.Response, httpx.Response]:
+        return await harness.ask(headers=headers, content=envelope), await harness.ask(
+            headers=headers, content=envelope
+        )
+
+    answered, again = asyncio.run(scenario())
+    assert answered.headers["x-encryption"] == "hpke"
+    label = json.loads(opened(answered.content, answer_key))["predictions"][0]["label"]
+    assert label == ("own" if answers == "own" else "other")
+    # The copy for the other version is no second use of the envelope; sent again it is one.
+    assert own.asked == other.asked == [b'{"texts": ["a"]}']
+    assert again.status_code == 409
+    if answers != "rescue":
+        assert [(pair.texts, pair.differ) for pair in harness.relay._pairs] == [(1, 1)]
 
 
 @pytest.mark.parametrize(("path", "headers"), [("/explain", {}), ("/predict", {"content-length": "2000000"})])

@@ -22,7 +22,7 @@ from tests.tasks.toy import make_dataset
 TWO_REPLICAS = """
 import sys
 from pathlib import Path
-from tasks.backend import tf
+from tasks.learning.backend import tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from tasks.worker import run

@@ -341,25 +341,59 @@ def test_an_old_request_and_an_old_key_are_refused(service: TestClient, private:
     assert service.post("/predict", content=late, headers=ENCRYPTED).status_code == 409
 
 
-def test_keys_are_rotated_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    @dataclasses.dataclass
-    class Clock:
-        now: float = 3600.0 * 500
+@dataclasses.dataclass
+class Clock:
+    """Stands for the module `time`."""
 
-        def time(self) -> float:
-            return self.now
+    now: float = 3600.0 * 500
 
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(envelope, "time", clock)
+    return clock
+
+
+def key_files(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.glob("*.key"))
+
+
+def test_keys_are_rotated(tmp_path: Path, clock: Clock) -> None:
     envelopes, other = Envelopes(tmp_path / "keys"), Envelopes(tmp_path / "keys")
     first = envelopes.published()
     assert other.published().public_key == first.public_key
     assert (tmp_path / "keys" / "500.key").stat().st_mode & 0o077 == 0
     clock.now += envelope.PERIOD_SECONDS
     assert envelopes.published().public_key != first.public_key
-    clock.now += envelope.PERIOD_SECONDS
-    envelopes.published()
-    assert sorted(file.name for file in (tmp_path / "keys").glob("*.key")) == ["501.key", "502.key"]
+
+
+def test_a_service_that_nobody_asks_removes_keys_that_are_over(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(envelope, "_TIDY_SECONDS", 0.01)
+    Envelopes(tmp_path / "keys").published()
+    (tmp_path / "keys" / "opened" / str(int(clock.now) // envelope.WINDOW_SECONDS)).mkdir(parents=True)
+    clock.now += 2 * envelope.PERIOD_SECONDS
+    end = time.monotonic() + 30
+    while key_files(tmp_path / "keys") or list((tmp_path / "keys" / "opened").iterdir()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_workers_agree_on_the_key_after_the_clock_went_ahead_and_back(tmp_path: Path, clock: Clock) -> None:
+    one, other = Envelopes(tmp_path / "keys"), Envelopes(tmp_path / "keys")
+    assert one.published().public_key == other.published().public_key
+    clock.now += 400 * 86400
+    ahead = one.published().key
+    one.forget()
+    clock.now -= 400 * 86400
+    assert other.published() == one.published()
+    one.forget()
+    assert f"{ahead}.key" not in key_files(tmp_path / "keys")
 
 
 def test_encrypted_requests_are_refused_where_they_are_off(tmp_path: Path, keys: Keys) -> None:
