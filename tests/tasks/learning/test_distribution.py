@@ -25,7 +25,7 @@ from pathlib import Path
 from tasks.learning.backend import tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from tasks.worker import run
+from tasks.candidates.multi_worker import run
 run(Path(sys.argv[1]))
 """
 
