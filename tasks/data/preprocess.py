@@ -96,7 +96,8 @@ def _gather(duck: duckdb.DuckDBPyConnection, checked: Checked, own: dict[str, Ch
                 f"every text of the {name} source stands in the training source too: " if common >= texts else ""
             )
             notes.append(
-                f"{all_of_them}{common:,} training texts stand in the {name} source too; they were left out of training"
+                f"{all_of_them}{common:,} training texts also stand in the {name} source; "
+                "they were left out of training"
             )
 
 
