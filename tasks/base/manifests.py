@@ -71,8 +71,9 @@ class Checked(Record):
 class Profile(Record):
     """What the training texts look like; candidates and sizes are derived from it."""
 
-    scripts: dict[str, float] = Field(description="share of letters by Unicode script")
-    language: str = Field(description="'en' for English prose, else the main script's name")
+    scripts: dict[str, float] = Field(description="share of texts by Unicode script")
+    languages: dict[str, float] = Field(default={}, description="share of texts by language, else by script")
+    language: str = Field(description="the main one; with `+` each further one of more than 5 % of the texts")
     characters: dict[str, float] = Field(description="quantiles 0.5, 0.95, 0.99, 1 of text length")
     tokens: dict[str, float] = Field(description="the same of words, a character each in unspaced scripts")
     total_tokens: int

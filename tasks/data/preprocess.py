@@ -11,6 +11,7 @@ from tasks.base.settings import DataSettings, TrainSettings
 from tasks.base.workspace import engine, literal, scratch_folder
 from tasks.data.profile import length_for, profile_of
 from tasks.data.rows import Rows
+from tasks.data.statistics import alike, listed, near_equal_names
 from tasks.kinds.kind import Kind
 from tasks.kinds.registry import KINDS
 
@@ -45,6 +46,8 @@ def preprocess(
         _divide(duck, kind, [name for name in ("test", "validation") if name not in own], data, seed)
         names = ["train", "validation", "test"]
         rows = {name: _write(duck, name, name in own, kind, seed, scratch, notes) for name in names}
+        for name in own:
+            _check_known(duck, name, kind, sizes, notes)
         if empty := [name for name in names if rows[name] == 0]:
             raise InputError(f"No row is left for the {empty[0]} set; give more rows or a larger share.")
         for name in names:
@@ -83,7 +86,19 @@ def _gather(duck: duckdb.DuckDBPyConnection, checked: Checked, own: dict[str, Ch
     duck.execute('CREATE VIEW rows AS SELECT * FROM kept ANTI JOIN held USING ("group")')
     for name in own:
         if common := _count(duck, f'kept SEMI JOIN own_{name} USING ("group")'):
-            notes.append(f"{common:,} training texts also stand in the {name} source; they were left out of training")
+            rows, texts = _count(duck, "kept"), _count(duck, f"""(SELECT DISTINCT "group" FROM own_{name})""")
+            if common == rows:
+                raise InputError(
+                    f"Every training text also stands in the {name} source, so that none is left to train on. "
+                    f"Is it the same file? Leave --{name}-source out to split the rows of --source."
+                )
+            all_of_them = (
+                f"every text of the {name} source stands in the training source too: " if common >= texts else ""
+            )
+            notes.append(
+                f"{all_of_them}{common:,} training texts also stand in the {name} source; "
+                "they were left out of training"
+            )
 
 
 def _classes(duck: duckdb.DuckDBPyConnection, kind: Kind, data: DataSettings, notes: list[str]) -> dict[str, int]:
@@ -96,8 +111,7 @@ def _classes(duck: duckdb.DuckDBPyConnection, kind: Kind, data: DataSettings, no
     )
     rare = sorted(name for name, count in sizes.items() if count < data.min_class_rows)
     if rare:
-        named = ", ".join(repr(name) for name in rare[:10]) + (f" and {len(rare) - 10} more" if len(rare) > 10 else "")
-        rule = f"fewer than {data.min_class_rows} rows: {named}"
+        rule = f"fewer than {data.min_class_rows} rows: {listed(rare)}"
         if data.rare_classes == "refuse":
             raise InputError(f"Classes with {rule}. Add rows, or leave them out with --data.rare-classes drop.")
         notes.append(f"Left out, {rule}")
@@ -154,10 +168,32 @@ def _write(
                 ORDER BY {_place(seed, "order")}, text, label)
             TO {literal(path)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 50000)"""
     )
-    written = pq.read_metadata(path).num_rows
-    if own and (unknown := _count(duck, rows) - written):
-        notes.append(f"{unknown:,} rows of the {name} source have a class that training lacks; they were left out")
-    return written
+    return pq.read_metadata(path).num_rows
+
+
+def _check_known(
+    duck: duckdb.DuckDBPyConnection, name: str, kind: Kind, sizes: dict[str, int], notes: list[str]
+) -> None:
+    """Notes which classes of an own part training lacks, and which of training's they nearly equal.
+
+    Raises:
+        InputError: it lacks all of them.
+    """
+    of_row = kind.labels.classes
+    classes = f"SELECT DISTINCT unnest({of_row}) AS name FROM own_{name} ORDER BY 1"
+    found = [one for (one,) in duck.execute(classes).fetchall()]
+    unknown = [one for one in found if one not in sizes]
+    if not unknown:
+        return
+    which = f"classes that training lacks: {listed(unknown)}"
+    near = [group for group in near_equal_names([*sizes, *unknown]) if not set(group).isdisjoint(unknown)]
+    hint = f" Nearly equal, and yet different classes: {alike(near)}; write them alike." if near else ""
+    if len(unknown) == len(found):
+        raise InputError(f"All rows of the {name} source have {which}. Training has {listed(sorted(sizes))}.{hint}")
+    duck.execute("SET VARIABLE unknown = ?", [unknown])
+    rows = _count(duck, f"own_{name} WHERE list_has_any({of_row}, getvariable('unknown'))")
+    what = "they" if kind.exclusive else "these labels"
+    notes.append(f"{rows:,} rows of the {name} source have {which}; {what} were left out.{hint}")
 
 
 def _count(duck: duckdb.DuckDBPyConnection, rows: str) -> int:

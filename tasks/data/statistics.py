@@ -1,5 +1,7 @@
 """Facts about a judged table, as the frames that the expectations are run on, and what is kept for next time."""
 
+import re
+import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +11,14 @@ import duckdb
 import pandas as pd
 from pydantic import ValidationError
 
-from bentos.text_classifier.text import fold
+from bentos.text_classifier.text import fold, words
 from tasks.base.errors import InputError
 from tasks.base.manifests import Record
 from tasks.base.settings import DataSettings
 from tasks.data.profile import script_shares
 from tasks.kinds.kind import Kind
 
+_NUMBER = re.compile(r"[+-]?\d{1,15}(\.\d{1,15})?", re.ASCII)
 _SAMPLE = 20_000
 _NAMED = 10
 
@@ -90,22 +93,53 @@ def gather_facts(
             }
         ),
     }
-    words = table | {
+    said = table | {
         "vanished": listed(vanished),
         "rare": listed(rare),
-        "near_equal": "; ".join(" and ".join(map(repr, group)) for group in near_equal[:_NAMED]),
+        "near_equal": alike(near_equal),
         "named_classes": f"only the class {listed(list(classes))}" if len(classes) == 1 else f"{len(classes)} classes",
         "scripts": ", ".join(f"{name} {share:.0%}" for name, share in list(statistics.scripts.items())[:3]) or "none",
     }
-    return Facts(frames, words, statistics, near_equal)
+    return Facts(frames, said, statistics, near_equal)
 
 
 def near_equal_names(names: list[str]) -> list[list[str]]:
-    """Groups of class names that are equal but for case, width, white space, hyphens and underscores."""
+    """Groups of class names that are equal but for case, width, normal form, white space, hyphens and underscores, a
+    mark at the end, or the spelling of a number (`1`, `1.0`, `01`)."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        groups["".join(fold(name).replace("-", " ").replace("_", " ").split()) or name].append(name)
+        groups[_near_equal_key(name)].append(name)
     return [sorted(group) for group in groups.values() if len(group) > 1]
+
+
+def _near_equal_key(name: str) -> str:
+    folded = fold(name)
+    if _NUMBER.fullmatch(folded):
+        return f"{float(folded):g}"
+    return "".join(folded.replace("-", " ").replace("_", " ").strip(" .,:;!?…'\"").split()) or name
+
+
+def visible(name: str) -> str:
+    """A name in which what cannot be told by sight is written as its code: `cafe\\u0301`."""
+    return "".join(
+        letter.encode("unicode_escape").decode() if _looks_like_another(letter) else letter for letter in name
+    )
+
+
+def alike(groups: list[list[str]]) -> str:
+    """Groups of nearly equal names as words, with what is different made visible; ten at most."""
+    return "; ".join(" and ".join(f"'{visible(name)}'" for name in group) for group in groups[:_NAMED])
+
+
+def _looks_like_another(letter: str) -> bool:
+    if letter <= "\x7f":
+        return not letter.isprintable()
+    return (
+        not letter.isprintable()
+        or unicodedata.combining(letter) > 0
+        or unicodedata.normalize("NFKC", letter) != letter
+        or "\u1100" <= letter <= "\u11ff"
+    )
 
 
 def listed(names: list[str]) -> str:
@@ -123,11 +157,11 @@ def _scripts(duck: duckdb.DuckDBPyConnection) -> dict[str, float]:
     sample = duck.execute(
         f'SELECT left(text, 2000) FROM judged JOIN chosen USING (row) ORDER BY "group" LIMIT {_SAMPLE}'
     ).fetchall()
-    return script_shares([text for (text,) in sample])
+    return script_shares([words(fold(text)) for (text,) in sample])
 
 
 def _changes(now: Statistics, last: Statistics | None) -> dict[str, float]:
-    """Lengths over the last ones, and the share of letters that moved to another script (total variation)."""
+    """Lengths over the last ones, and the share of texts that moved to another script (total variation)."""
     if last is None:
         return {"median_length_change": 1.0, "long_length_change": 1.0, "script_change": 0.0}
     scripts = {*now.scripts, *last.scripts}

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from tasks.base.manifests import Evaluation
 from tasks.base.pages.wording import interval, percent
 from tasks.candidates.select import pareto
+from tasks.data.statistics import visible
 from tasks.report.run import RunReport
 
 _WELL_CALIBRATED = 0.02
@@ -67,7 +68,7 @@ def _of_data(run: RunReport) -> list[Finding]:
     if checked.conflicts:
         found.append(Finding("note", f"{checked.conflicts:,} texts stand in the data under more than one label."))
     for names in checked.near_equal_classes:
-        written = " and ".join(f"“{name}”" for name in names)
+        written = " and ".join(f"“{visible(name)}”" for name in names)
         found.append(Finding("warn", f"The classes {written} are spelled almost alike: are they meant to be one?"))
     return found
 

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import hypergeom
 
+from bentos.text_classifier.text import words
 from tasks.base.manifests import Figure
 from tasks.base.optional import NoResult
-from tasks.data.profile import script_shares
+from tasks.data.profile import script_of_words
 from tasks.kinds.intervals import proportion
 
 MOST_VALUES = 20
@@ -55,8 +56,8 @@ def slices(texts: Sequence[str], correct: np.ndarray, extra: pa.Table) -> list[d
 
 
 def main_script(text: str) -> str:
-    """The Unicode script of most of the text's first letters; 'none' without letters."""
-    return next(iter(script_shares([text[:_SCRIPT_CHARACTERS]])), "none")
+    """The Unicode script of most of the text's first words; 'none' without letters."""
+    return script_of_words(words(text[:_SCRIPT_CHARACTERS])) or "none"
 
 
 def _lengths(texts: Sequence[str]) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
-from bentos.text_classifier.personal_numbers import NUMBERS, numbers
+from bentos.serving.records.personal_numbers import NUMBERS, numbers
 
 Policy = Literal["keep", "mask", "hash", "drop"]
 

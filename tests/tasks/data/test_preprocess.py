@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from bentos.text_classifier.text import words
+from bentos.text_classifier.text import fold, words
+from tasks.base.errors import InputError
 from tasks.base.manifests import Checked, Dataset
 from tasks.base.settings import DataSettings, SourceSettings, TrainSettings
 from tasks.data import expectations
 from tasks.data.ingest import ingest
 from tasks.data.preprocess import preprocess
-from tasks.data.profile import language_of, script_of
+from tasks.data.profile import language_of, language_shares, script_of
 from tasks.data.rows import Rows
 from tasks.data.validate import validate
 
@@ -136,8 +137,52 @@ def test_own_test_source_is_used_whole_and_never_trained_on(tmp_path: Path) -> N
     assert not seen & {text.casefold() for text in parts(dataset)["test"]}
     assert dataset.notes == [
         "10 training texts also stand in the test source; they were left out of training",
-        "1 rows of the test source have a class that training lacks; they were left out",
+        "1 rows of the test source have classes that training lacks: 'class 9'; they were left out.",
     ]
+
+
+def test_a_test_source_that_is_the_training_source_is_named_so(tmp_path: Path) -> None:
+    training, test = checked(ENTRIES, tmp_path / "train"), checked(ENTRIES, tmp_path / "test", trained_on=False)
+    with pytest.raises(InputError, match=r"^Every training text also stands in the test source.* Leave --test-"):
+        preprocess(training, None, test, DataSettings(), TrainSettings(), 13, tmp_path / "split")
+
+
+def test_a_test_source_taken_from_the_training_source_is_said(tmp_path: Path) -> None:
+    training, test = checked(ENTRIES, tmp_path / "train"), checked(ENTRIES[:40], tmp_path / "test", trained_on=False)
+    dataset = preprocess(training, None, test, DataSettings(), TrainSettings(), 13, tmp_path / "split")
+    assert dataset.notes == [
+        "every text of the test source stands in the training source too: "
+        "40 training texts also stand in the test source; they were left out of training"
+    ]
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_classes_that_training_lacks_are_named_with_what_they_nearly_equal(tmp_path: Path, task: str) -> None:
+    def entries(names: list[str], where: str) -> list[dict[str, Any]]:
+        wrap = (lambda name: [name, "all"]) if task == "multi" else (lambda name: name)
+        return [{"text": f"{where} {n}", "label": wrap(names[n % len(names)])} for n in range(60)]
+
+    training = checked(entries(["0", "1", "caf\u00e9"], "train"), tmp_path / "train", task=task)
+    other = entries(["1.0", "cafe\u0301", "odd", "0"], "test")
+    test = checked(other, tmp_path / "test", trained_on=False, task=task)
+    dataset = preprocess(training, None, test, DataSettings(), TrainSettings(), 13, tmp_path / "split")
+    assert dataset.notes == [
+        "45 rows of the test source have classes that training lacks: '1.0', 'cafe\u0301', 'odd'; "
+        f"{'they' if task == 'single' else 'these labels'} were left out. Nearly equal, and yet different classes: "
+        "'1' and '1.0'; 'cafe\\u0301' and 'café'; write them alike."
+    ]
+
+
+def test_a_test_source_with_none_of_the_classes_says_so(tmp_path: Path) -> None:
+    training = checked([{**entry, "label": entry["label"][-1]} for entry in ENTRIES], tmp_path / "train")
+    other = [{"text": f"new {n}", "label": f"{n % 4}.0"} for n in range(40)]
+    test = checked(other, tmp_path / "test", trained_on=False)
+    with pytest.raises(
+        InputError,
+        match=r"^All rows of the test source have classes that training lacks: '0\.0', .*\. Training has '0', '1', "
+        r"'2', '3'\. Nearly equal, and yet different classes: '0' and '0\.0'; ",
+    ):
+        preprocess(training, None, test, DataSettings(), TrainSettings(), 13, tmp_path / "split")
 
 
 def test_folds_by_size(tmp_path: Path) -> None:
@@ -209,13 +254,32 @@ def test_scripts(letter: str, script: str) -> None:
     assert script_of(letter) == script
 
 
-def test_language_is_english_only_where_it_reads_so() -> None:
-    german = words("das ist der beste film den ich in diesem jahr gesehen habe und er war nicht zu lang")
-    english = words("what is the capital of france")
-    assert language_of({"Latin": 1.0}, [german]) == "Latin"
-    assert language_of({"Latin": 1.0}, [english]) == "en"
-    assert language_of({"Han": 1.0}, [["好"]]) == "zh"
-    assert language_of({}, []) == "none"
+GERMAN = ["das ist der beste Film den ich in diesem Jahr gesehen habe", "er war nicht zu lang", "sehr gut"]
+ENGLISH = ["what is the capital of France", "Nice film", "I like it very much", "where is my card", "Wall Street up"]
+CHINESE = ["这部电影非常好看", "我不喜欢这个iPhone手机", "音乐太吵了"]
+JAPANESE = ["とても良い映画でした", "音楽がうるさかった", "東京", "アメリカ"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "language"),
+    [
+        (GERMAN, "Latin"),
+        (ENGLISH, "en"),
+        (CHINESE, "zh"),
+        (JAPANESE, "ja"),
+        (["очень хороший фильм"], "Cyrillic"),
+        (["12 !", ""], "none"),
+        ([], "none"),
+        # Letters say English here: a Chinese text has a fifth of them.
+        ([*ENGLISH * 4, *CHINESE * 5], "en+zh"),
+        ([*ENGLISH * 19, *CHINESE], "en"),
+        ([*ENGLISH * 3, *CHINESE], "en+zh"),
+        ([*ENGLISH, *GERMAN * 2], "Latin+en"),
+        ([*ENGLISH * 4, "Café Müller", *GERMAN], "en+Latin"),
+    ],
+)
+def test_language_is_a_share_of_texts(texts: list[str], language: str) -> None:
+    assert language_of(language_shares([words(fold(text)) for text in texts])) == language
 
 
 @pytest.mark.datasets

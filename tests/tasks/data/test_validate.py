@@ -18,7 +18,7 @@ from tasks.base.settings import DataSettings, SourceSettings
 from tasks.data.expectations import run_suite
 from tasks.data.folding import add_fold, fold_expression
 from tasks.data.ingest import ingest
-from tasks.data.statistics import near_equal_names
+from tasks.data.statistics import alike, near_equal_names
 from tasks.data.validate import parameters_of, validate
 from tasks.kinds.registry import KINDS
 
@@ -73,6 +73,23 @@ def test_one_text_under_two_labels(tmp_path: Path, rule: str, expected: dict[str
     assert rule == "keep" or found == expected
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "shown"),
+    [
+        ("pos", "pos.", "'pos' and 'pos.'"),
+        ("caf\u00e9", "cafe\u0301", "'cafe\\u0301' and 'café'"),
+        ("1", "1.0", "'1' and '1.0'"),
+        ("01", "1", "'01' and '1'"),
+        ("a b", "a\u00a0b", "'a b' and 'a\\xa0b'"),
+        ("ab", "a\u200bb", "'ab' and 'a\\u200bb'"),
+        ("\u00c5", "\u212b", "'Å' and '\\u212b'"),
+        ("file", "ﬁle", "'file' and '\\ufb01le'"),
+    ],
+)
+def test_what_tells_nearly_equal_names_apart_is_visible(first: str, second: str, shown: str) -> None:
+    assert alike(near_equal_names([first, second, "other", "C", "C++", "C#", "10"])) == shown
+
+
 def test_near_equal_class_names_are_shown_and_stay_apart(tmp_path: Path) -> None:
     assert near_equal_names(["Not spam", "not-spam", "NOT_SPAM", "spam", "1.0", "10"]) == [
         ["NOT_SPAM", "Not spam", "not-spam"]
@@ -80,7 +97,8 @@ def test_near_equal_class_names_are_shown_and_stay_apart(tmp_path: Path) -> None
     checked = check(tmp_path, [*ROWS, *((f"other {n}", "A ") for n in range(5))])
     assert checked.near_equal_classes == [["A ", "a"]]
     assert checked.notes == [
-        "column 'label': class names that differ only in case, width, spaces, - or _ stay different classes: "
+        "column 'label': class names that differ only in case, width, normal form, spaces, - or _, a "
+        "mark at the end or the spelling of a number stay different classes: "
         "'A ' and 'a'."
     ]
 
@@ -92,7 +110,7 @@ def test_what_changed_since_last_time_stops(tmp_path: Path) -> None:
         check(tmp_path / "vanished", ROWS, last)
     with pytest.raises(InputError, match=r"the median text has 4\.\d\d times the characters that were accepted"):
         check(tmp_path / "long", [(text * 4, "abc"[n % 3]) for n, (text, _) in enumerate(ROWS)], last)
-    with pytest.raises(InputError, match=r"100% of the letters are of another script than was accepted .*\(Han 100%\)"):
+    with pytest.raises(InputError, match=r"100% of the texts are of another script than was accepted .*\(Han 100%\)"):
         check(tmp_path / "script", [(f"这部电影很好看的{n}号片", "abc"[n % 3]) for n in range(60)], last)
     assert check(tmp_path / "accepted", ROWS, last, accept_changes=True).rows == 60
 

@@ -115,7 +115,7 @@ def broken_graph(package: Package) -> None:
 
 
 def no_code(package: Package) -> None:
-    (package.path / "src" / "bentos" / "text_classifier" / "worker.py").unlink()
+    (package.path / "src" / "bentos" / "serving" / "worker.py").unlink()
 
 
 def nothing(package: Package) -> None:
