@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from bentos.text_classifier.manifest import KEY_VARIABLE
+from bentos.serving.model_folder import KEY_VARIABLE
 from tasks.base.errors import InputError
 from tasks.deployment.supervisor.record import read_live
 from tasks.release.ownership import packaged

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import flows.batch_predict
+from bentos.serving.model_folder import KEY_VARIABLE
 from bentos.serving.sealing.folder import seal_folder
 from bentos.serving.sealing.keys import provider_of
-from bentos.text_classifier.manifest import KEY_VARIABLE
 from flows.batch_predict import BatchPredictConfig, batch_predict_flow
 from flows.console import Console, shown_on
 from tasks.base.errors import InputError

@@ -8,7 +8,7 @@ import pytest
 
 from bentos.text_classifier.model import TextModel
 from tasks.base.errors import InputError
-from tasks.base.manifests import Dataset, Evaluation, TaskName, content_of
+from tasks.base.manifests import Dataset, Evaluation, content_of
 from tasks.learning.candidate import VALIDATION_LOGITS
 from tasks.learning.examples import rows_of
 from tasks.report import RunReport, report
@@ -155,7 +155,7 @@ def test_a_model_trained_again_is_calibrated_on_the_rows_that_it_was_chosen_by(t
     ],
 )
 def test_a_part_of_which_an_analysis_can_say_nothing_does_not_end_the_run(
-    tmp_path: Path, part: str, task: TaskName, texts: list[str], labels: list[Any]
+    tmp_path: Path, part: str, task: str, texts: list[str], labels: list[Any]
 ) -> None:
     usual = rows(30, 1)
     parts = dict.fromkeys(("train", "validation", "test"), (usual[0], [[one] for one in usual[1]]))
