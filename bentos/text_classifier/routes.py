@@ -7,7 +7,8 @@ from bentos.text_classifier import bodies, costs, handlers, inference_protocol, 
 
 _EVERY_TEXT = (
     "Every text is answered, an empty or blank one too: it gets the scores of a text without known words and "
-    "`in_scope` false. Lone surrogates count as U+FFFD. Predictions stand in the order of the texts."
+    "`in_scope` false, as has a text that is worded unlike the training texts: its answer may still be right. "
+    "Lone surrogates count as U+FFFD. Predictions stand in the order of the texts."
 )
 _LINES = (
     "A line of the request is a text as a JSON string, or an object with `text`. A line of the answer is a "

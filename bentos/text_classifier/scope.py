@@ -1,4 +1,4 @@
-"""Whether a text is like the training data at all.
+"""Whether a text is worded like the training texts; of one that is not the answer may still be right.
 
 Three signs are added up: the text's pairs of neighbouring words are rare in the training texts, its
 runs of four characters are, and the model's energy (minus the log-sum-exp of the logits, Liu et al.

@@ -144,6 +144,8 @@ class Variant(Record):
     per_class_recall: dict[str, float]
     latency_ms: dict[str, float] = Field(description="by batch size, one thread, median")
     throughput: dict[str, float] = Field(description="texts a second by batch size")
+    moved: float = Field(default=0.0, description="largest change of a score between asked alone and in a batch of 32")
+    flipped: int = Field(default=0, description="how many of 1,000 texts get another answer there")
     picked: bool = False
     reason: str = ""
 

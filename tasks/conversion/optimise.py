@@ -21,6 +21,7 @@ from bentos.text_classifier.predictor import by_length
 from tasks.base.manifests import Dataset, Optimised, Variant, content_of
 from tasks.base.progress import Progress, saying, silent, within
 from tasks.base.settings import Budget, OptimiseSettings
+from tasks.conversion.company import moved_by_company
 from tasks.data.rows import Rows
 from tasks.kinds.registry import KINDS
 from tasks.learning.examples import rows_of
@@ -33,6 +34,10 @@ TIMED_SECONDS = 1.5
 TURN = 5
 FEW_ROWS = 20
 ALIKE = 1.10
+MOST_MOVED = 0.01
+"""Of a score, between a text asked alone and in a batch of 32; a variant beyond is not picked."""
+MOST_FLIPPED = 1
+"""Of at most 1,000 texts so many may get another answer there."""
 CUDA = ("CUDAExecutionProvider", "CPUExecutionProvider")
 # Not Conv: ONNX Runtime's integer convolution is slower than its float one on the CPU.
 INT8_OPERATORS = ["MatMul", "Gemm", "Gather", "LSTM", "Attention"]
@@ -51,9 +56,10 @@ def optimise(
     serve.
 
     Policy: of the variants that lose no more than `settings` allow against float32, overall and in the
-    recall of every class with at least 20 rows, each beyond its standard error, and that keep to the budget, the
-    fastest for one text is picked; two within 10 % of each other count as equally fast and the smaller is
-    picked. When none keeps to the budget, the fastest of those that lose little is picked and its reason says so.
+    recall of every class with at least 20 rows, each beyond its standard error, whose answers hardly depend on the
+    other texts of a batch (`MOST_MOVED`, `MOST_FLIPPED`), and that keep to the budget, the fastest for one text is
+    picked; two within 10 % of each other count as equally fast and the smaller is picked. When none keeps to the
+    budget, the fastest of those that lose little is picked and its reason says so.
     """
     names = list(dict.fromkeys((BASE, *settings.variants, *(("float16",) if gpu else ()))))
     unfinished = folder.with_name(folder.name + ".part")
@@ -156,6 +162,8 @@ def measure(
     for place, (folder, model) in enumerate(zip(folders, models, strict=True)):
         part = within(progress, place / len(models), (place + 1) / len(models))
         logits = model.logits(texts, told=saying(part, f"measuring {folder.name}"))
+        # What the others are measured against depends on company by rounding alone.
+        moved, flipped = moved_by_company(model, texts) if place else (0.0, 0)
         outcome = kind.outcome(model.scores(logits), targets, model.manifest)
         hits, actual = (np.asarray(matrix.sum(axis=0)).ravel() for matrix in (outcome.hits, outcome.actual))
         recalls = (hits / np.maximum(actual, 1.0)).tolist()
@@ -168,6 +176,8 @@ def measure(
                 per_class_recall=dict(zip(dataset.labels, recalls, strict=True)),
                 latency_ms={size: 1000.0 * each[place] for size, each in seconds.items()},
                 throughput={size: int(size) / each[place] for size, each in seconds.items()},
+                moved=moved,
+                flipped=flipped,
             )
         )
     return variants
@@ -234,6 +244,10 @@ def pick(
 
 def _loss(variant: Variant, base: Variant, settings: OptimiseSettings, class_rows: dict[str, float]) -> str:
     """What a variant loses beyond the limits, in words; empty when it does not."""
+    if variant.moved > MOST_MOVED:
+        return f"scores move by up to {variant.moved:.4f} with the other texts of a batch, more than {MOST_MOVED}"
+    if variant.flipped > MOST_FLIPPED:
+        return f"{variant.flipped} texts get another answer with other texts in their batch, more than {MOST_FLIPPED}"
     lost = base.accuracy - variant.accuracy
     if _certain(lost, sum(class_rows.values())) > settings.max_accuracy_loss:
         return f"loses {100 * lost:.2f} points, more than {100 * settings.max_accuracy_loss:.2f}"
@@ -270,5 +284,6 @@ def _gain(chosen: Variant, variants: Sequence[Variant]) -> str:
     faster = base.latency_ms["1"] / chosen.latency_ms["1"]
     return (
         f"{faster:.2f} times as fast as float32, {base.size_bytes / chosen.size_bytes:.2f} times smaller, "
-        f"accuracy {100 * (chosen.accuracy - base.accuracy):+.2f} points"
+        f"accuracy {100 * (chosen.accuracy - base.accuracy):+.2f} points, scores move by up to {chosen.moved:.4f} with"
+        " the other texts of a batch"
     )

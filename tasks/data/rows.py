@@ -19,6 +19,10 @@ class Rows:
     def __len__(self) -> int:
         return self._length
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a column."""
+        return name in pq.read_schema(self.path).names
+
     def column(self, name: str) -> list[Any]:
         """One column as Python values."""
         return pq.read_table(self.path, columns=[name]).column(0).to_pylist()

@@ -145,8 +145,14 @@ def _of_labels(run: RunReport) -> list[Finding]:
 
 
 def _of_variants(run: RunReport) -> list[Finding]:
-    return [
-        Finding("note", f"{one.name} is not served: {one.reason}")
-        for one in (run.optimised.variants if run.optimised else [])
-        if not one.picked and one.reason
-    ]
+    found = []
+    for one in run.optimised.variants if run.optimised else []:
+        if one.picked and one.moved:
+            found.append(
+                Finding(
+                    "note", f"A score moves by up to {one.moved:.4f} with the other texts of its batch ({one.name})."
+                )
+            )
+        if not one.picked and one.reason:
+            found.append(Finding("note", f"{one.name} is not served: {one.reason}"))
+    return found

@@ -12,14 +12,17 @@ from bentos.serving.model_folder import MANIFEST
 from bentos.text_classifier.manifest import Manifest, dump
 from tasks.base.machine import open_model
 from tasks.base.manifests import Dataset
+from tasks.data.rows import Rows
 from tasks.kinds.calibration import Bins
 from tasks.kinds.figures import Outcome
 from tasks.kinds.registry import KINDS, outcome_of
 from tasks.learning.examples import rows_of, training_texts
-from tasks.verdict.scope import fit_scope
+from tasks.verdict.scope import Parts, fit_scope
 
 SCOPE_TEXTS = 200_000
 """Training texts that the scope rule remembers n-grams of."""
+HELD_OUT_BY = ("origin", "time")
+"""Extra columns by which texts are held out when the scope rule's threshold is set."""
 
 
 def calibrate(
@@ -54,7 +57,7 @@ def calibrate(
     if model.manifest.privacy is None:
         # The rule knows the training texts' n-grams, which a privacy budget does not cover.
         seen = list(islice(training_texts(dataset), SCOPE_TEXTS))
-        scope = fit_scope(model, seen, texts)
+        scope = fit_scope(model, seen, texts, parts=_parts(dataset, len(seen)))
     fitted = msgspec.structs.replace(
         model.manifest, temperature=temperature, exponent=exponent, thresholds=thresholds, scope=scope
     )
@@ -67,6 +70,16 @@ def calibrate(
         "rows": len(fitted_on[0]),
         "validation": {"before": calibration_of(before), "after": calibration_of(after)},
     }
+
+
+def _parts(dataset: Dataset, seen: int) -> Parts | None:
+    """Origin or time of the first `seen` training texts and of the validation texts, where a column tells it."""
+    sets = [Rows(dataset.train), Rows(dataset.validation)]
+    for name in HELD_OUT_BY:
+        if all(rows.has(name) for rows in sets):
+            train, validation = (rows.column(name) for rows in sets)
+            return train[:seen], validation
+    return None
 
 
 def calibration_of(of: Outcome) -> dict[str, Any]:

@@ -88,3 +88,24 @@ def test_few_validation_texts_give_the_largest_score_as_threshold(model: TextMod
 def test_an_unknown_method_is_refused(scope: Scope) -> None:
     with pytest.raises(ValueError, match="unknown scope method 'magic'"):
         ScopeRule(msgspec.structs.replace(scope, method="magic"))
+
+
+def test_texts_of_an_origin_or_a_time_that_was_not_trained_on_are_marked_less_often(model: TextModel) -> None:
+    """Each author has words of his own; the last one's are met after the training only."""
+
+    def by(author: int, count: int, seed: int) -> list[str]:
+        return [f"{text} zunft{author} quark{author}" for text in requests(count, seed)[0]]
+
+    train = [text for author in range(4) for text in by(author, 150, author)]
+    validation = [text for author in range(4) for text in by(author, 100, 10 + author)]
+    authors = ([n // 150 for n in range(600)], [n // 100 for n in range(400)])
+    days = ([n + 0.5 for n in range(600)], [600 * n / 400 for n in range(400)])
+    new = by(9, 300, 20)
+    logits = model.logits(new)
+    marked = {
+        name: 1.0 - in_scope(fit_scope(model, train, validation, parts=parts), logits, new).mean()
+        for name, parts in (("at random", None), ("by author", authors), ("by time", days))
+    }
+    assert marked["at random"] > 0.5
+    assert marked["by author"] < 0.15
+    assert marked["by time"] < marked["at random"]

@@ -56,6 +56,7 @@ def test_every_variant_is_measured_and_one_is_picked(converted: Converted, datas
         assert set(variant.per_class_recall) == set(dataset.labels)
         assert set(variant.latency_ms) == set(variant.throughput) == {"1", "32"}
         assert min(variant.latency_ms.values()) > 0
+        assert (variant.moved > 0) == (variant.name == "int8")
         assert TextModel.load(variant.folder).predict(["the soup recipe"])[0].label == "food"
     sizes = {variant.name: (variant.folder / "model.onnx").stat().st_size for variant in optimised.variants}
     assert sizes["int8"] < 0.35 * sizes["float32"]
@@ -98,7 +99,10 @@ BASE = variant("float32", 2.0, 40, 0.90)
 def test_the_fastest_that_loses_little_is_picked() -> None:
     name, reasons = picked(BASE, variant("int8", 1.0, 10, 0.898))
     assert name == "int8"
-    assert reasons["int8"] == "2.00 times as fast as float32, 4.00 times smaller, accuracy -0.20 points"
+    assert reasons["int8"] == (
+        "2.00 times as fast as float32, 4.00 times smaller, accuracy -0.20 points,"
+        " scores move by up to 0.0000 with the other texts of a batch"
+    )
 
 
 def test_of_equally_fast_ones_the_smaller_is_picked() -> None:
@@ -117,6 +121,23 @@ def test_one_answer_of_a_hundred_that_changed_does_not_decide() -> None:
     few, many = ({"a": rows, "b": 19.0} for rows in (81.0, 1000.0))
     assert [one.picked for one in pick([BASE, lossy], OptimiseSettings(), Budget(), few)] == [False, True]
     assert [one.picked for one in pick([BASE, lossy], OptimiseSettings(), Budget(), many)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("moved", "flipped", "name", "reason"),
+    [
+        (0.0099, 1, "int8", "scores move by up to 0.0099"),
+        (0.0101, 0, "float32", "scores move by up to 0.0101 with the other texts of a batch, more than 0.01"),
+        (0.001, 2, "float32", "2 texts get another answer"),
+    ],
+)
+def test_a_variant_whose_answers_depend_on_the_others_of_a_batch_is_not_picked(
+    moved: float, flipped: int, name: str, reason: str
+) -> None:
+    fast = variant("int8", 1.0, 10, 0.90).model_copy(update={"moved": moved, "flipped": flipped})
+    found, reasons = picked(BASE, fast)
+    assert found == name
+    assert reason in reasons["int8"]
 
 
 def test_a_class_that_loses_is_named_and_small_classes_do_not_decide() -> None:
