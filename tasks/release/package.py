@@ -97,14 +97,9 @@ def bento_source(path: Path) -> Path:
 
 
 def bento_kind(path: Path) -> str:
-    """The kind of service that the bento at `path` holds; a bento of another program has none.
-
-    Raises:
-        DeploymentError: it holds none.
-    """
-    for settings in (bento_source(path) / "bentos").glob(f"*/{SETTINGS}"):
-        return settings.parent.name
-    raise DeploymentError(f"the bento in {path} holds no service that this version of the program knows")
+    """The kind of service that the bento at `path` holds; empty where the bento is gone, or another program's."""
+    found = (settings.parent.name for settings in (bento_source(path) / "bentos").glob(f"*/{SETTINGS}"))
+    return next(found, "")
 
 
 def bento_model(path: Path) -> Path:

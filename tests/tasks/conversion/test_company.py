@@ -7,7 +7,7 @@ import numpy as np
 from bentos.text_classifier.encoding import Inputs
 from bentos.text_classifier.model import TextModel
 from tasks.conversion.company import moved_by_company
-from tests.bentos.model_folder import WORDS, grams_folder, sentence
+from tests.bentos.text_classifier.model_folder import WORDS, grams_folder, sentence
 
 LABELS = list(WORDS)
 TEXTS = [sentence(LABELS[row % 3], 1 + row % 4) for row in range(70)]

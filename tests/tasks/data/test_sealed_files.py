@@ -118,7 +118,7 @@ def test_a_missing_key_is_named_and_the_variable_gives_one(
 ) -> None:
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     sealed = sealed_rows(tmp_path, key)
-    with pytest.raises(InputError, match=r"rows\.csv\.sealed is sealed for key .* no key was given: set TEXT_CLASS"):
+    with pytest.raises(InputError, match=r"rows\.csv\.sealed is sealed for key .* no key was given: set MODEL_SERVICE"):
         content_of(sealed)
     monkeypatch.setenv(KEY_VARIABLE, key)
     assert content_of(sealed) == ROWS.encode()

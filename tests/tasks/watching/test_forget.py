@@ -279,6 +279,7 @@ def test_a_version_whose_model_holds_a_value_is_named(tmp_path: Path, monkeypatc
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     model = tmp_path / "bentoml/bentos/text_classifier/v1/src/bentos/text_classifier/model"
     model.mkdir(parents=True)
+    (model.parent / "service.json").write_text("{}")
     (model.parents[3] / "bento.yaml").write_text("labels: {}\n")
     (tmp_path / "state").mkdir()
     assert forget([VALUE], tmp_path / "state").versions == []
